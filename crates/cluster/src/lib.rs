@@ -1,0 +1,1 @@
+//! Every decision of the cluster, pure: metadata image, controller, configuration registry.

@@ -1,0 +1,1 @@
+//! The metadata quorum: the committed metadata log and the controller's driver.
