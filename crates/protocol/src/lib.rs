@@ -2,3 +2,4 @@
 //! generated from `protocol-spec` or written by hand beside it; nothing here knows sockets, files or clocks.
 
 pub mod ids;
+pub mod records;
