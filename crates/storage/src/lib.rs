@@ -5,3 +5,4 @@ pub mod descriptors;
 pub mod epochs;
 pub mod files;
 pub mod names;
+pub mod producers;
