@@ -4,5 +4,7 @@ pub mod checkpoint;
 pub mod descriptors;
 pub mod epochs;
 pub mod files;
+pub mod flusher;
+pub mod meta;
 pub mod names;
 pub mod producers;
