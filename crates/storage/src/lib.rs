@@ -4,4 +4,5 @@ pub mod checkpoint;
 pub mod descriptors;
 pub mod epochs;
 pub mod files;
+pub mod log;
 pub mod names;
