@@ -4,5 +4,6 @@ pub mod checkpoint;
 pub mod descriptors;
 pub mod epochs;
 pub mod files;
+pub mod log;
 pub mod names;
 pub mod producers;
