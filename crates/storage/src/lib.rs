@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod descriptors;
 pub mod epochs;
 pub mod files;
+pub mod flusher;
 pub mod log;
+pub mod meta;
 pub mod names;
 pub mod producers;
