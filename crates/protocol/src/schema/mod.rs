@@ -203,6 +203,8 @@ pub struct Schema {
     pub fields: &'static [FieldSchema],
     /// The generated code for it: decodes and encodes again.
     pub recode: Recode,
+    /// The generated code for it: decodes only.
+    pub decode: fn(Bytes, i16) -> Result<(), DecodeError>,
 }
 
 /// Decodes a message in a version, which must be one of its schema, and encodes what it found.
@@ -225,6 +227,14 @@ pub enum RecodeError {
 /// The first of decoding or encoding.
 pub fn recode<T: Message>(bytes: Bytes, version: i16) -> Result<Bytes, RecodeError> {
     Ok(T::decode(bytes, version)?.encode(version)?)
+}
+
+/// The `decode` of a generated message: what it found is dropped.
+///
+/// # Errors
+/// The first of decoding.
+pub fn decode<T: Message>(bytes: Bytes, version: i16) -> Result<(), DecodeError> {
+    T::decode(bytes, version).map(drop)
 }
 
 impl Schema {
