@@ -4,3 +4,4 @@
 //! randomness are arguments, so that everything can be replayed.
 
 pub mod config;
+pub mod image;
