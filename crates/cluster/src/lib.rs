@@ -4,4 +4,6 @@
 //! randomness are arguments, so that everything can be replayed.
 
 pub mod config;
+pub mod controller;
 pub mod image;
+pub mod limits;
