@@ -62,3 +62,6 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often idle connections are looked for, at the least.
 pub const SWEEP_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A client's bound for a response: a fetch may be somewhat larger than what it asked for.
+pub const RESPONSE_BYTES_MAX: usize = 256 * 1024 * 1024;
