@@ -4,4 +4,4 @@
 //! randomness are arguments, so that everything can be replayed.
 
 pub mod config;
-pub mod replica;
+pub mod image;
