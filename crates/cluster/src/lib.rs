@@ -4,4 +4,5 @@
 pub mod config;
 pub mod controller;
 pub mod image;
+pub mod limits;
 pub mod replica;
