@@ -40,6 +40,8 @@ pub struct TopicSettings {
     pub durability: Durability,
     /// `flush.messages`: records that may be in memory only before a sync is asked for.
     pub flush_messages: i64,
+    /// `flush.ms`: how long bytes may be in memory only before a sync is asked for.
+    pub flush_ms: i64,
 }
 
 /// Opens the log of a partition on first use. `Err` is remembered: a damaged log stays closed until the broker restarts.
@@ -188,6 +190,21 @@ impl Partition {
         if let Slot::Open(_) = inner.log {
             self.after_progress(&mut inner, false, now_ms);
         }
+    }
+
+    /// Another broker leads the partition, or nobody: whoever waits learns it.
+    pub fn unlead(&self) {
+        let mut inner = self.lock();
+        if inner.replica.leadership().is_some() {
+            inner.replica.handle_unlead();
+            inner.waiters.wake_all();
+        }
+    }
+
+    /// `flush.ms` of the topic.
+    #[must_use]
+    pub fn flush_ms(&self) -> i64 {
+        self.lock().settings.flush_ms
     }
 
     /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest.
