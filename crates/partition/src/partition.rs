@@ -212,7 +212,10 @@ impl Partition {
         let mut inner = self.lock();
         inner.replica.handle_unlead();
         inner.waiters.wake_all();
-        match std::mem::replace(&mut inner.log, Slot::Failed("the partition is not served here any more".into())) {
+        match std::mem::replace(
+            &mut inner.log,
+            Slot::Failed("the partition is not served here any more".into()),
+        ) {
             Slot::Open(log) => Some(log),
             Slot::Closed | Slot::Failed(_) => None,
         }
