@@ -3,5 +3,5 @@
 
 pub mod generated;
 pub mod ids;
-pub mod wire;
 pub mod records;
+pub mod wire;
