@@ -4,3 +4,4 @@
 pub mod generated;
 pub mod ids;
 pub mod wire;
+pub mod records;

@@ -1,6 +1,10 @@
 //! Every file that storage touches goes through [`Files`] and [`File`]: one real implementation, one in memory that tears,
 //! drops, flips and refuses, because recovery is the product.
 
+mod crash;
+pub mod faulty;
+pub mod real;
+
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::path::Path;

@@ -1,3 +1,11 @@
 //! One partition's log on disk, and the log directory that holds many. Knows no network, nothing async, and not who leads.
 
+pub mod checkpoint;
+pub mod descriptors;
+pub mod epochs;
 pub mod files;
+pub mod flusher;
+pub mod log;
+pub mod meta;
+pub mod names;
+pub mod producers;

@@ -1,0 +1,29 @@
+//! The Ottla broker: listeners, one handler file per API, and the shell around them (configuration, logs, metrics,
+//! the HTTP listener, signals). The binary is a thin `main` over this library, so that tests can use the modules.
+
+pub mod broker;
+pub mod config;
+pub mod health;
+pub mod metrics;
+pub mod options;
+pub mod process;
+pub mod shutdown;
+
+pub use config::BrokerConfig;
+pub use metrics::Metrics;
+
+use std::sync::Arc;
+
+/// What the shell hands to the broker at its start. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shell {
+    /// Where everything is counted; served at `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// What `/healthz` and `/readyz` answer.
+    pub health: Arc<health::Health>,
+    /// The small runtime for control traffic (metadata feed, heartbeats, consensus, HTTP): spawn there what must go on while
+    /// the main runtime's threads hang in a disk write.
+    pub control: tokio::runtime::Handle,
+    /// Asks the process for an orderly stop, and tells everybody when it has begun.
+    pub shutdown: shutdown::Shutdown,
+}
