@@ -42,3 +42,14 @@ impl Health {
         self.state.lock().expect("no panic while it is held").clone()
     }
 }
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            State::Starting => f.write_str("starting"),
+            State::Ready => f.write_str("ready"),
+            State::Degraded(why) => write!(f, "degraded: {why}"),
+            State::Stopping => f.write_str("stopping"),
+        }
+    }
+}

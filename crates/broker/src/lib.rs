@@ -4,6 +4,8 @@
 pub mod broker;
 pub mod config;
 pub mod health;
+pub mod http;
+pub mod logging;
 pub mod metrics;
 pub mod options;
 pub mod process;

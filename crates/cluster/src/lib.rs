@@ -7,3 +7,4 @@ pub mod config;
 pub mod controller;
 pub mod image;
 pub mod limits;
+pub mod replica;
