@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod config;
+pub mod describe;
 pub mod health;
 pub mod http;
 pub mod logging;

@@ -12,7 +12,7 @@ mod value;
 pub mod docs;
 
 pub use key::{Key, Scope, Source, Status, Synonym, Type};
-pub use resolve::{ConfigMap, Entry, EntrySynonym, Layers};
+pub use resolve::{ConfigMap, Entry, EntrySynonym, Layers, NOTHING};
 pub use topic::{CleanupPolicy, CompressionType, Durability, TopicConfig};
 pub use value::{Check, ConfigError};
 
