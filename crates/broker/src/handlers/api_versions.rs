@@ -23,14 +23,14 @@ pub fn handle(state: &State, request: &ApiVersionsRequest, connection: &Connecti
         connection.set_client_software(ClientSoftware { name, version });
     }
     let image = state.image();
-    let features = image.features();
+    let features: Vec<_> = image.features().collect();
     ApiVersionsResponse {
         api_keys: ranges(),
         supported_features: features
             .iter()
             .map(|(name, level)| SupportedFeatureKey {
-                name: (&**name).into(),
-                min_version: 0,
+                name: (*name).into(),
+                min_version: 1,
                 max_version: *level,
                 ..Default::default()
             })
@@ -39,7 +39,7 @@ pub fn handle(state: &State, request: &ApiVersionsRequest, connection: &Connecti
         finalized_features: features
             .iter()
             .map(|(name, level)| FinalizedFeatureKey {
-                name: (&**name).into(),
+                name: (*name).into(),
                 max_version_level: *level,
                 min_version_level: *level,
                 ..Default::default()

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ottla_cluster::image::{MetadataImage, TopicImage};
+use ottla_cluster::image::MetadataImage;
 use ottla_partition::append::{Acks, Appended, Committed};
 use ottla_partition::{Partition, PartitionError};
 use ottla_protocol::generated::ErrorCode;
@@ -25,6 +25,7 @@ use crate::errors::code_of;
 use crate::limits::COMPRESSED_INLINE_BYTES_MAX;
 use crate::produce_rules::ProduceRules;
 use crate::state::State;
+use crate::topics::ServedTopic;
 
 /// Oldest Produce version that may carry zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
@@ -57,14 +58,12 @@ pub fn handle(state: &Arc<State>, request: &ProduceRequest, version: i16) -> Pro
     let image = state.image();
     for (t, topic) in request.topic_data.iter().enumerate() {
         let mut answers = Vec::with_capacity(topic.partition_data.len());
-        let known = find_topic(&image, topic, version);
+        let known = find_topic(state, &image, topic, version);
         for (p, data) in topic.partition_data.iter().enumerate() {
-            let done = known.and_then(|image| {
-                Ok((image, state.partition(image, data.index)?))
-            });
-            let mut answer = match done {
-                Ok((image, partition)) => {
-                    match append(state, image, &partition, &data.records, acks, version) {
+            let found = known.as_ref().map_err(|code| *code);
+            let mut answer = match found.and_then(|topic| Ok((topic, topic.partition(data.index)?))) {
+                Ok((served, partition)) => {
+                    match append(state, &served.rules, partition, &data.records, acks, version) {
                         Ok((answer, appended)) => {
                             if acks == Acks::All {
                                 commits.push((t, p, partition.committed(&appended)));
@@ -96,22 +95,24 @@ pub fn handle(state: &Arc<State>, request: &ProduceRequest, version: i16) -> Pro
     Produced::Later(AwaitCommit::new(response, commits, timeout))
 }
 
-fn find_topic<'a>(
-    image: &'a MetadataImage,
+fn find_topic(
+    state: &State,
+    image: &MetadataImage,
     topic: &TopicProduceData,
     version: i16,
-) -> Result<&'a Arc<TopicImage>, ErrorCode> {
-    if version >= TOPIC_IDS_SINCE {
-        image.topic_by_id(&topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+) -> Result<Arc<ServedTopic>, ErrorCode> {
+    let known = if version >= TOPIC_IDS_SINCE {
+        image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
     } else {
-        image.topic_by_name(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
-    }
+        image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+    };
+    state.served(known?)
 }
 
 /// Validates and appends one partition's batch.
 fn append(
     state: &Arc<State>,
-    topic: &TopicImage,
+    rules: &ProduceRules,
     partition: &Arc<Partition>,
     records: &Records,
     acks: Acks,
@@ -121,8 +122,7 @@ fn append(
         return Err(Box::new(failed(ErrorCode::InvalidRecord, Some("the partition has no records"))));
     };
     let now_ms = state.now_ms();
-    let rules = state.topics.rules(topic.id);
-    let validated = validate_aside(bytes, &rules, version >= ZSTD_SINCE, now_ms)
+    let validated = validate_aside(bytes, rules, version >= ZSTD_SINCE, now_ms)
         .map_err(|error| Box::new(invalid(&error)))?;
     let started = Instant::now();
     let appended = partition

@@ -4,6 +4,7 @@ use super::key::Key;
 use super::resolve::{ConfigMap, Layers};
 use super::topic_key;
 use super::value::{ConfigError, parse_list};
+use crate::replica::Durability;
 
 /// `cleanup.policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -29,15 +30,6 @@ pub enum CompressionType {
     Lz4(i32),
     /// Batches are stored with zstd at this level.
     Zstd(i32),
-}
-
-/// `ottla.durability`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// acks=all and the high watermark mean: on disk on every in-sync replica.
-    Durable,
-    /// acks=all and the high watermark mean: in the memory of every in-sync replica, as in Kafka.
-    Replicated,
 }
 
 /// All honoured topic keys. A limit that is not set (negative, or Kafka's largest number) is `None`.

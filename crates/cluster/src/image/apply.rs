@@ -8,7 +8,9 @@ use ottla_protocol::generated::records::{
 };
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 
-use super::{Broker, Endpoint, MetadataDelta, MetadataImage, MetadataRecord, Partition, Resource, Topic};
+use super::{
+    Broker, Endpoint, MetadataDelta, MetadataImage, MetadataRecord, Partition, Resource, Topic, collision_key,
+};
 
 /// A record that does not fit the image: the log is damaged or was written by something else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +132,9 @@ impl MetadataImage {
         }
         let topic = Topic { name: name.clone(), id: record.topic_id, partitions: Vec::new() };
         Arc::make_mut(&mut self.topics).insert(record.topic_id, Arc::new(topic));
+        if let Some(spelling) = collision_key(&name) {
+            Arc::make_mut(&mut self.spellings).insert(spelling, name.clone());
+        }
         Arc::make_mut(&mut self.names).insert(name, record.topic_id);
         delta.topics_created.insert(record.topic_id);
         Ok(())
@@ -160,9 +165,10 @@ impl MetadataImage {
             last_known_eligible: record.last_known_elr.as_deref().map(brokers).unwrap_or_default(),
         });
         let place = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
+        let count = topic.partitions.len();
         match topic.partitions.get_mut(place) {
             Some(there) => *there = partition,
-            None if place == topic.partitions.len() => topic.partitions.push(partition),
+            None if place == count => topic.partitions.push(partition),
             None => {
                 let name = &topic.name;
                 return Err(ApplyError(format!(
@@ -195,6 +201,9 @@ impl MetadataImage {
         let removed = Arc::make_mut(&mut self.topics).remove(&id);
         let topic = removed.ok_or_else(|| ApplyError(format!("there is no topic {id}")))?;
         Arc::make_mut(&mut self.names).remove(&topic.name);
+        if let Some(spelling) = collision_key(&topic.name) {
+            Arc::make_mut(&mut self.spellings).remove(&spelling);
+        }
         // Values set on a topic go with it: a later topic of that name starts without them.
         let resource = Resource::Topic(topic.name.to_string());
         if self.configs.contains_key(&resource) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 
-use crate::config::ConfigMap;
+use crate::config::{ConfigMap, Layers};
 
 pub use apply::ApplyError;
 pub use delta::MetadataDelta;
@@ -25,6 +25,8 @@ pub struct MetadataImage {
     brokers: Arc<BTreeMap<BrokerId, Arc<Broker>>>,
     topics: Arc<BTreeMap<Uuid, Arc<Topic>>>,
     names: Arc<BTreeMap<Arc<str>, Uuid>>,
+    /// Topics whose names have a dot or underscore, by the name with dots as underscores.
+    spellings: Arc<BTreeMap<String, Arc<str>>>,
     configs: Arc<BTreeMap<Resource, Arc<ConfigMap>>>,
     next_producer_id: i64,
 }
@@ -183,6 +185,30 @@ impl MetadataImage {
         from.filter_map(|(_, id)| self.topics.get(id))
     }
 
+    /// The topic whose name differs from `name` only in dots and underscores, if there is one.
+    #[must_use]
+    pub fn colliding_topic(&self, name: &str) -> Option<&Arc<str>> {
+        self.spellings.get(&collision_key(name)?)
+    }
+
+    /// Where values of a topic may be set, as a broker with these static values sees them.
+    #[must_use]
+    pub fn topic_layers<'a>(&'a self, topic: &str, broker: BrokerId, fixed: &'a ConfigMap) -> Layers<'a> {
+        self.layers(&Resource::Topic(topic.to_owned()), broker, fixed)
+    }
+
+    /// Where values of a topic or group may be set, as a broker with these static values sees them. For a broker's own values
+    /// any `resource` without values will do.
+    #[must_use]
+    pub fn layers<'a>(&'a self, resource: &Resource, broker: BrokerId, fixed: &'a ConfigMap) -> Layers<'a> {
+        Layers {
+            resource: self.config(resource),
+            broker: self.config(&Resource::Broker(broker)),
+            cluster: self.config(&Resource::Brokers),
+            fixed,
+        }
+    }
+
     /// How many topics there are.
     #[must_use]
     pub fn topic_count(&self) -> usize {
@@ -237,6 +263,11 @@ impl Resource {
             Self::Group(name) => (GROUP, name.clone()),
         }
     }
+}
+
+/// Names with the same key collide: Kafka's metrics cannot tell `a.b` from `a_b`. `None` for a name that cannot collide.
+fn collision_key(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
 }
 
 /// `ConfigResource.Type` of a topic.
