@@ -26,8 +26,12 @@ pub fn entries(
     names: Option<&[String]>,
 ) -> Result<Vec<Entry>, OtherBroker> {
     match resource {
-        Resource::Topic(_) => Ok(effective::layers(config, image, image.config(resource)).describe_topic(names)),
-        Resource::Group(_) => Ok(effective::layers(config, image, image.config(resource)).describe_group(names)),
+        Resource::Topic(_) => {
+            Ok(effective::layers(config, image, image.config(resource)).describe_topic(names))
+        }
+        Resource::Group(_) => {
+            Ok(effective::layers(config, image, image.config(resource)).describe_group(names))
+        }
         Resource::Brokers => Ok(effective::layers(config, image, &NOTHING).describe_cluster(names)),
         Resource::Broker(BrokerId(id)) if *id == config.node_id => {
             Ok(effective::layers(config, image, &NOTHING).describe_broker(names))
