@@ -276,6 +276,16 @@ fn a_deleted_partition_leaves_nothing_behind_for_its_successor() {
 }
 
 #[test]
+fn a_deleted_partition_stays_deleted_after_a_power_loss() {
+    let files = FaultyFiles::new();
+    let (directory, _) = open(&files);
+    make_partition(&files, &directory, &orders(0));
+    directory.rename_for_deletion(&[orders(0)]).expect("renamed");
+    let (_, found) = open(&files.crash_image(files.operation_count(), Survival::SyncedOnly, 0));
+    assert_eq!((found.partitions.len(), found.deleted.len()), (0, 1));
+}
+
+#[test]
 fn the_reserve_is_released_and_taken_again() {
     let files = FaultyFiles::new();
     let (directory, _) = open(&files);
