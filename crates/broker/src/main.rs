@@ -1,2 +1,7 @@
-//! The broker binary.
-fn main() {}
+//! The broker binary: a thin `main` over the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ottla_broker::process::main()
+}

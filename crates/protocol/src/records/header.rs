@@ -375,7 +375,7 @@ pub fn verify_crc(bytes: &[u8]) -> Result<(), BatchError> {
     check_crc(header.crc, compute_crc(batch)?)
 }
 
-fn check_crc(stored: u32, computed: u32) -> Result<(), BatchError> {
+pub(super) fn check_crc(stored: u32, computed: u32) -> Result<(), BatchError> {
     if stored == computed { Ok(()) } else { Err(BatchError::Crc { stored, computed }) }
 }
 

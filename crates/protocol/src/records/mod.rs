@@ -7,9 +7,21 @@
 //! epoch i16, base sequence i32, records count i32, then the records, compressed as one stream if at all. The CRC covers
 //! from the attributes to the end. Records are iterated, never collected.
 
+mod batch;
+mod builder;
+mod compression;
 mod header;
+mod record;
+pub mod rewrite;
+mod source;
+pub mod validate;
 
+pub use batch::{Batch, Batches, Records, TimestampedOffset};
+pub use builder::{BuildError, Builder};
+pub use compression::{Compression, DecompressLimit};
 pub use header::{
     Attributes, BatchError, BatchHeader, CompressionType, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC,
     NO_TIMESTAMP, TimestampType, compute_crc, verify_crc,
 };
+pub use record::{Headers, Record, RecordHeader};
+pub use validate::{ValidateError, ValidateErrorKind, ValidateOptions, Validated, validate};

@@ -1,0 +1,178 @@
+//! What the broker counts. Everything is a relaxed atomic that is found without a lookup: a request costs a handful of
+//! additions. Names and labels are put together only when `/metrics` is asked.
+
+pub mod exposition;
+pub mod instruments;
+mod process;
+
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+pub use instruments::{Counter, Gauge, LatencyHistogram};
+
+/// API keys 0 to 127 have a slot each; all others share the last one.
+const API_SLOTS: usize = 129;
+/// Error codes -1 (UNKNOWN_SERVER_ERROR) to 158.
+const ERROR_SLOTS: usize = 160;
+
+/// Counts of one API.
+#[derive(Debug, Default)]
+pub struct ApiMetrics {
+    /// Requests answered (or, for acks=0, worked off), with the time from the whole frame's arrival to the finished reply.
+    pub latency: LatencyHistogram,
+    /// Allocated at the API's first error. Index: code + 1.
+    errors: OnceLock<Box<[Counter; ERROR_SLOTS]>>,
+}
+
+impl ApiMetrics {
+    /// Counts one answered request.
+    pub fn observe(&self, took: Duration) {
+        self.latency.observe(took);
+    }
+
+    /// Counts one error code in a reply (each partition's or topic's counts); 0 is ignored.
+    pub fn error(&self, code: i16) {
+        if code == 0 {
+            return;
+        }
+        let slots = self.errors.get_or_init(|| Box::new([const { Counter::new() }; ERROR_SLOTS]));
+        let index = usize::try_from(code + 1).unwrap_or(0).min(ERROR_SLOTS - 1);
+        slots[index].add(1);
+    }
+
+    /// (code, count) of the errors seen.
+    pub fn errors(&self) -> impl Iterator<Item = (i16, u64)> {
+        self.errors.get().into_iter().flat_map(|slots| {
+            slots.iter().enumerate().filter_map(|(index, count)| {
+                let code = i16::try_from(index).expect("few slots") - 1;
+                (count.get() > 0).then(|| (code, count.get()))
+            })
+        })
+    }
+}
+
+/// Size of one topic's logs on this broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSize {
+    /// The topic's name.
+    pub topic: String,
+    /// Partitions of it on this broker.
+    pub partitions: u64,
+    /// Bytes of their segments.
+    pub size_bytes: u64,
+}
+
+type LogSizes = Box<dyn Fn() -> Vec<LogSize> + Send + Sync>;
+
+/// All counts of the process.
+pub struct Metrics {
+    apis: Box<[ApiMetrics; API_SLOTS]>,
+    /// Bytes read from clients, length prefixes included.
+    pub received_bytes: Counter,
+    /// Bytes written to clients, length prefixes included.
+    pub sent_bytes: Counter,
+    /// Connections open now.
+    pub connections: Gauge,
+    /// Connections accepted since the start.
+    pub connections_accepted: Counter,
+    /// Connections closed at once because a limit was reached.
+    pub connections_refused: Counter,
+    /// Connections closed because of what came over them (garbage, oversized, undecodable).
+    pub connections_broken: Counter,
+    /// Bytes of requests that are read and not answered yet.
+    pub request_memory_bytes: Gauge,
+    /// Requests that wait to be answered (long polls, acks=all).
+    pub requests_waiting: Gauge,
+    /// Time of one append (validated batch into the page cache, under the partition's lock).
+    pub append: LatencyHistogram,
+    /// Bytes appended to logs.
+    pub appended_bytes: Counter,
+    /// Batches appended to logs.
+    pub appended_batches: Counter,
+    /// Records appended to logs.
+    pub appended_records: Counter,
+    /// Time of one fdatasync.
+    pub fdatasync: LatencyHistogram,
+    /// fdatasyncs that failed (each fences its log directory).
+    pub fdatasync_failed: Counter,
+    /// Bytes of records handed to consumers.
+    pub fetched_bytes: Counter,
+    /// Partitions on this broker.
+    pub partitions: Gauge,
+    /// Log directories that are fenced or read-only.
+    pub log_dirs_offline: Gauge,
+    log_sizes: Mutex<Option<LogSizes>>,
+    started: Instant,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All zero.
+    pub fn new() -> Metrics {
+        Metrics {
+            apis: Box::new(std::array::from_fn(|_| ApiMetrics::default())),
+            received_bytes: Counter::new(),
+            sent_bytes: Counter::new(),
+            connections: Gauge::new(),
+            connections_accepted: Counter::new(),
+            connections_refused: Counter::new(),
+            connections_broken: Counter::new(),
+            request_memory_bytes: Gauge::new(),
+            requests_waiting: Gauge::new(),
+            append: LatencyHistogram::default(),
+            appended_bytes: Counter::new(),
+            appended_batches: Counter::new(),
+            appended_records: Counter::new(),
+            fdatasync: LatencyHistogram::default(),
+            fdatasync_failed: Counter::new(),
+            fetched_bytes: Counter::new(),
+            partitions: Gauge::new(),
+            log_dirs_offline: Gauge::new(),
+            log_sizes: Mutex::new(None),
+            started: Instant::now(),
+        }
+    }
+
+    /// The counts of an API by its wire key: an index, no lookup. Unknown and private keys share one.
+    pub fn api(&self, key: i16) -> &ApiMetrics {
+        let slot = usize::try_from(key).map_or(API_SLOTS - 1, |key| key.min(API_SLOTS - 1));
+        &self.apis[slot]
+    }
+
+    /// All APIs with their keys, in the keys' order; none: the slot that the others share.
+    pub fn apis_in_order(&self) -> impl Iterator<Item = (Option<i16>, &ApiMetrics)> {
+        self.apis.iter().enumerate().map(|(slot, api)| {
+            let key = i16::try_from(slot).expect("few slots");
+            ((slot < API_SLOTS - 1).then_some(key), api)
+        })
+    }
+
+    /// Who tells the sizes of the logs; called at each scrape, on a thread that may block.
+    pub fn set_log_sizes(&self, sizes: impl Fn() -> Vec<LogSize> + Send + Sync + 'static) {
+        *self.log_sizes.lock().expect("no panic while it is held") = Some(Box::new(sizes));
+    }
+
+    fn log_sizes(&self) -> Vec<LogSize> {
+        self.log_sizes
+            .lock()
+            .expect("no panic while it is held")
+            .as_ref()
+            .map_or_else(Vec::new, |sizes| sizes())
+    }
+
+    /// Time since the process began to count.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
