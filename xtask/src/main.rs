@@ -14,7 +14,7 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["gen"] => r#gen::run(&root, r#gen::Mode::Write),
         ["gen", "--check"] => r#gen::run(&root, r#gen::Mode::Check),
-        ["tidy", rest @ ..] => tidy::run(&root, rest),
+        ["tidy"] => tidy::run(),
         _ => bail!("usage: cargo xtask gen [--check] | tidy"),
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod exposition;
 pub mod instruments;
+mod process;
 
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -147,6 +148,14 @@ impl Metrics {
     pub fn api(&self, key: i16) -> &ApiMetrics {
         let slot = usize::try_from(key).map_or(API_SLOTS - 1, |key| key.min(API_SLOTS - 1));
         &self.apis[slot]
+    }
+
+    /// All APIs with their keys, in the keys' order; none: the slot that the others share.
+    pub fn apis_in_order(&self) -> impl Iterator<Item = (Option<i16>, &ApiMetrics)> {
+        self.apis.iter().enumerate().map(|(slot, api)| {
+            let key = i16::try_from(slot).expect("few slots");
+            ((slot < API_SLOTS - 1).then_some(key), api)
+        })
     }
 
     /// Who tells the sizes of the logs; called at each scrape, on a thread that may block.

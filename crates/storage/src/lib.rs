@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod descriptors;
+pub mod directory;
 pub mod epochs;
 pub mod files;
 pub mod flusher;

@@ -119,7 +119,7 @@ impl KeptBatch {
     }
 }
 
-/// One producer; 160 bytes.
+/// One producer; 152 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ProducerEntry {
     /// The oldest first; `kept` of them.
@@ -134,6 +134,8 @@ struct ProducerEntry {
     epoch: i16,
     kept: u8,
 }
+
+const _: () = assert!(size_of::<ProducerEntry>() == 152);
 
 impl ProducerEntry {
     fn new(epoch: i16) -> Self {

@@ -19,12 +19,13 @@ pub fn root(spec: &Spec) -> String {
         out,
         "#![allow(clippy::large_enum_variant, clippy::too_many_lines, reason = \"generated\")]\n"
     );
-    for api in &spec.apis {
-        let _ = writeln!(out, "pub mod {};", names::snake(&api.name));
+    let mut modules: Vec<String> = spec.apis.iter().map(|a| names::snake(&a.name)).collect();
+    modules.extend(["headers", "records", "schema"].map(str::to_owned));
+    modules.sort();
+    for module in modules {
+        let _ = writeln!(out, "pub mod {module};");
     }
-    out.push_str(
-        "pub mod headers;\npub mod records;\n\npub use headers::{RequestHeader, ResponseHeader};\n\n",
-    );
+    out.push_str("\npub use headers::{RequestHeader, ResponseHeader};\n\n");
     api_key(&mut out, spec);
     error_code(&mut out, spec);
     out

@@ -5,6 +5,7 @@ mod names;
 mod parse;
 mod rust;
 mod spec;
+mod tables;
 
 use anyhow::{Context, Result, bail, ensure};
 use spec::Spec;
@@ -75,6 +76,7 @@ fn rust_files(spec: &Spec) -> Vec<(PathBuf, String)> {
             rust::file(&file.description, &messages),
         ));
     }
+    out.extend(tables::files(spec));
     out.push(("records/mod.rs".into(), index::records(spec)));
     out.push(("mod.rs".into(), index::root(spec)));
     out
@@ -138,7 +140,7 @@ fn format_all(root: &Path, files: &mut BTreeMap<PathBuf, String>) -> Result<()> 
     {
         let place = scratch.join(format!("f{index}.rs"));
         // Module declarations would send rustfmt after files that are not here.
-        fs::write(&place, text.replace("\npub mod ", "\n//MOD pub mod "))?;
+        fs::write(&place, hide_modules(text))?;
         places.push((path.clone(), place));
     }
     let config = root.join("rustfmt.toml");
@@ -153,9 +155,14 @@ fn format_all(root: &Path, files: &mut BTreeMap<PathBuf, String>) -> Result<()> 
         bail!("rustfmt refused the generated code in {}", scratch.display());
     }
     for (path, place) in places {
-        let text = fs::read_to_string(&place)?.replace("//MOD pub mod ", "pub mod ");
+        let text = fs::read_to_string(&place)?.replace("//MODULE ", "");
         files.insert(path, text);
         fs::remove_file(&place)?;
     }
     Ok(())
+}
+
+/// Turns module declarations into comments: rustfmt would go after files that are not there yet.
+fn hide_modules(text: &str) -> String {
+    text.replace("\npub mod ", "\n//MODULE pub mod ").replace("\nmod ", "\n//MODULE mod ")
 }

@@ -54,6 +54,53 @@ fn guard(range: Range, all: Range) -> Option<String> {
     }
 }
 
+/// The condition under which `version` is outside `range`, or `None` when it never is.
+fn guard_outside(range: Range, all: Range) -> Option<String> {
+    match (range.min > all.min, range.max < all.max) {
+        (false, false) => None,
+        (true, false) => Some(format!("version < {}", range.min)),
+        (false, true) => Some(format!("version > {}", range.max)),
+        (true, true) => Some(format!("(version < {} || version > {})", range.min, range.max)),
+    }
+}
+
+/// Statements with their conditions; neighbours under the same condition share one `if`.
+#[derive(Default)]
+struct Statements(Vec<(String, Vec<String>)>);
+
+impl Statements {
+    fn push(&mut self, condition: String, statement: String) {
+        match self.0.last_mut() {
+            Some((last, statements)) if *last == condition => statements.push(statement),
+            _ => self.0.push((condition, vec![statement])),
+        }
+    }
+
+    fn emit(self, body: &mut String) {
+        for (condition, statements) in self.0 {
+            let lines = statements.join("\n");
+            let condition = match (condition.strip_prefix('('), condition.strip_suffix(')')) {
+                (Some(_), Some(inner)) if !inner[1..].contains(')') => inner[1..].to_owned(),
+                _ => condition,
+            };
+            let _ = match condition.as_str() {
+                "" => writeln!(body, "{lines}"),
+                _ => writeln!(body, "if {condition} {{\n{lines}\n}}"),
+            };
+        }
+    }
+}
+
+/// Does `word` stand in `text` as a name of its own (not as part of one, not as a field)?
+fn has_word(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '"';
+    text.match_indices(word).any(|(at, _)| {
+        let before = text.get(..at).and_then(|t| t.chars().next_back());
+        let after = text.get(at + word.len()..).and_then(|t| t.chars().next());
+        !before.is_some_and(part) && !after.is_some_and(|c| c != '.' && part(c))
+    })
+}
+
 impl Context<'_> {
     fn all(&self) -> Range {
         self.message.versions
@@ -152,26 +199,29 @@ impl Context<'_> {
             let _ = writeln!(body, "        r.set_flexible({});", self.flexible_condition());
         }
         let _ = writeln!(body, "        let mut out = Self::default();");
+        let mut statements = Statements::default();
         for f in s.fields.iter().filter(|f| !self.always_tagged(f)) {
             let Some(live) = self.live(Some(f.versions)) else { continue };
-            let assign = format!("out.{} = {};", names::field(&f.name), self.read_expression(f, live, false));
-            let mut conditions: Vec<String> = guard(live, self.all()).into_iter().collect();
-            if let Some((_, tagged)) = f.tag {
-                conditions.push(format!("!({})", guard(tagged, self.all()).unwrap_or("true".to_owned())));
-            }
-            if conditions.is_empty() {
-                let _ = writeln!(body, "        {assign}");
-            } else {
-                let _ = writeln!(body, "        if {} {{ {assign} }}", conditions.join(" && "));
-            }
+            let assign = format!("out.{} = {};", names::field(&f.name), self.read_expression(f, live));
+            statements.push(self.condition_untagged(f, live), assign);
         }
+        statements.emit(&mut body);
         self.read_tags(&mut body, s);
         let _ = writeln!(body, "        out");
-        let version = if body.contains("version") { "version" } else { "_version" };
+        let version = if has_word(&body, "version") { "version" } else { "_version" };
         let _ = writeln!(
             out,
             "    /// Reads it in `version`; the reader keeps the first error.\n    pub fn read(r: &mut Reader, {version}: i16) -> Self {{\n{body}    }}\n"
         );
+    }
+
+    /// The condition under which the field stands among the untagged ones; empty for always.
+    fn condition_untagged(&self, f: &Field, live: Range) -> String {
+        let mut conditions: Vec<String> = guard(live, self.all()).into_iter().collect();
+        if let Some((_, tagged)) = f.tag {
+            conditions.extend(guard_outside(tagged, self.all()));
+        }
+        conditions.join(" && ")
     }
 
     fn read_tags(&self, body: &mut String, s: &Struct) {
@@ -189,7 +239,7 @@ impl Context<'_> {
                 arms,
                 "            {tag}{condition} => out.{} = {},",
                 names::field(&f.name),
-                self.read_expression(f, live, true)
+                self.read_expression(f, live)
             );
         }
         if arms.is_empty() {
@@ -215,7 +265,7 @@ impl Context<'_> {
         Some(guard(nullable, live).unwrap_or_default())
     }
 
-    fn read_expression(&self, f: &Field, live: Range, _tagged: bool) -> String {
+    fn read_expression(&self, f: &Field, live: Range) -> String {
         let plain = self.read_plain(f, false);
         if f.nullable.is_none() || f.ty == Type::Records && !f.array {
             return plain;
@@ -249,28 +299,44 @@ impl Context<'_> {
 
     /// The fewest bytes an element takes in any version.
     fn min_size(&self, ty: &Type) -> usize {
+        let all = self.all();
+        (all.min..=all.max).map(|version| self.min_size_in(ty, version)).min().unwrap_or(1).max(1)
+    }
+
+    fn min_size_in(&self, ty: &Type, version: i16) -> usize {
+        let flexible = self.message.flexible.is_some_and(|r| r.has(version));
         match ty {
-            Type::Bool | Type::Int8 | Type::Str | Type::Bytes | Type::Records => 1,
+            Type::Bool | Type::Int8 => 1,
+            Type::Str => {
+                if flexible {
+                    1
+                } else {
+                    2
+                }
+            }
+            Type::Bytes | Type::Records => {
+                if flexible {
+                    1
+                } else {
+                    4
+                }
+            }
             Type::Int16 | Type::Uint16 => 2,
             Type::Int32 => 4,
             Type::Int64 | Type::Float64 => 8,
             Type::Uuid => 16,
-            Type::Struct(name) => self.min_struct_size(name),
+            Type::Struct(name) => {
+                let Some(s) = self.structs.get(name.as_str()) else { return 1 };
+                let fields = s.fields.iter().filter(|f| f.versions.has(version));
+                let plain = fields.filter(|f| !f.tag.is_some_and(|(_, r)| r.has(version)));
+                let size = |f: &Field| match &f.ty {
+                    _ if f.array => self.min_size_in(&Type::Bytes, version),
+                    Type::Struct(_) if f.nullable.is_some() => 1,
+                    other => self.min_size_in(other, version),
+                };
+                plain.map(size).sum::<usize>() + usize::from(flexible)
+            }
         }
-    }
-
-    fn min_struct_size(&self, name: &str) -> usize {
-        let all = self.all();
-        let Some(s) = self.structs.get(name) else { return 1 };
-        let size_in = |version: i16| -> usize {
-            let flexible = self.message.flexible.is_some_and(|r| r.has(version));
-            let fields = s.fields.iter().filter(|f| f.versions.has(version));
-            let plain = fields.filter(|f| !f.tag.is_some_and(|(_, r)| r.has(version)));
-            let sum: usize =
-                plain.map(|f| if f.array || f.nullable.is_some() { 1 } else { self.min_size(&f.ty) }).sum();
-            sum + usize::from(flexible)
-        };
-        (all.min..=all.max).map(size_in).min().unwrap_or(1).max(1)
     }
 
     fn write(&self, out: &mut String, s: &Struct, top: bool) {
@@ -278,48 +344,41 @@ impl Context<'_> {
         if top {
             let _ = writeln!(body, "        w.set_flexible({});", self.flexible_condition());
         }
-        for f in s.fields.iter() {
-            self.write_field(&mut body, f);
+        let mut statements = Statements::default();
+        for f in &s.fields {
+            self.write_field(&mut statements, f);
         }
+        statements.emit(&mut body);
         self.write_tags(&mut body, s);
-        let version = if body.contains("version") { "version" } else { "_version" };
-        let writer = if body.contains("w.") || body.contains("(w") { "w" } else { "_w" };
+        let version = if has_word(&body, "version") { "version" } else { "_version" };
+        let writer = if has_word(&body, "w") { "w" } else { "_w" };
         let _ = writeln!(
             out,
             "    /// Writes it in `version`; the writer keeps the first error.\n    pub fn write(&self, {writer}: &mut Writer, {version}: i16) {{\n{body}    }}"
         );
     }
 
-    fn write_field(&self, body: &mut String, f: &Field) {
+    fn write_field(&self, statements: &mut Statements, f: &Field) {
         let Some(live) = self.live(Some(f.versions)) else { return };
-        let guarded = guard(live, self.all());
         let place = format!("self.{}", names::field(&f.name));
         if !self.always_tagged(f) {
-            let mut conditions: Vec<String> = guarded.iter().cloned().collect();
-            if let Some((_, tagged)) = f.tag {
-                conditions.push(format!("!({})", guard(tagged, self.all()).unwrap_or("true".to_owned())));
-            }
             let write = self.write_expression(f, live, &place);
-            if conditions.is_empty() {
-                let _ = writeln!(body, "        {write}");
-                return;
-            }
-            let _ = write!(body, "        if {} {{ {write} }}", conditions.join(" && "));
-        } else if guarded.is_none() {
-            return;
+            statements.push(self.condition_untagged(f, live), write);
         }
         let strict = self.message.kind != Kind::Response && !f.ignorable;
-        let refuse = format!("w.refuse(\"{}.{}\", version);", self.message.name, f.name);
-        let set = is_set(f, &place);
-        match (guarded, strict, self.always_tagged(f)) {
-            (Some(_), true, false) => {
-                let _ = writeln!(body, " else if {set} {{ {refuse} }}");
+        if let Some(outside) = guard_outside(self.expressible(f, live), self.all()).filter(|_| strict) {
+            let refuse = format!("w.refuse(\"{}.{}\", version);", self.message.name, f.name);
+            statements.push(format!("{outside} && {}", is_set(f, &place)), refuse);
+        }
+    }
+
+    /// The versions that have the field: a field that is only ever tagged needs a flexible version.
+    fn expressible(&self, f: &Field, live: Range) -> Range {
+        match (f.tag, self.live(self.message.flexible)) {
+            (Some((_, tagged)), Some(flexible)) if self.always_tagged(f) => {
+                tagged.intersect(live).and_then(|t| t.intersect(flexible)).unwrap_or(live)
             }
-            (Some(g), true, true) => {
-                let _ = writeln!(body, "        if !({g}) && {set} {{ {refuse} }}");
-            }
-            (_, _, false) => body.push('\n'),
-            _ => {}
+            _ => live,
         }
     }
 
@@ -466,22 +525,19 @@ fn default_value(f: &Field) -> Option<String> {
         Type::Bool => (text == "true").then(|| "true".to_owned()),
         Type::Str => (!text.is_empty()).then(|| format!("Str::from_static(\"{text}\")")),
         Type::Int8 | Type::Int16 | Type::Uint16 | Type::Int32 | Type::Int64 => {
-            (text != "0").then(|| literal(f, text))
+            (text != "0").then(|| literal(text))
         }
         _ => None,
     }
 }
 
-/// Numbers as Rust likes them: the extremes by name, others with separators of thousands.
-fn literal(f: &Field, text: &str) -> String {
+/// Numbers as Rust likes them: the extremes by name.
+fn literal(text: &str) -> String {
     match text {
         "0x7fffffff" | "2147483647" => "i32::MAX".to_owned(),
         "-2147483648" => "i32::MIN".to_owned(),
         "9223372036854775807" => "i64::MAX".to_owned(),
-        _ => {
-            let _ = f;
-            text.to_owned()
-        }
+        _ => text.to_owned(),
     }
 }
 

@@ -1,1 +1,269 @@
-//! The text of `/metrics`.
+//! The text of `/metrics` (OpenMetrics), put together from the atomics when it is asked for.
+
+use std::borrow::Cow;
+use std::fmt::Error;
+use std::sync::Arc;
+
+use ottla_protocol::generated::{ApiKey, ErrorCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{ApiMetrics, LatencyHistogram, Metrics, process};
+
+/// Content type of what [`text`] gives.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics as text. May block as long as the source of log sizes does.
+pub fn text(metrics: &Arc<Metrics>) -> String {
+    let mut registry = Registry::with_prefix("ottla");
+    registry.register_collector(Box::new(BrokerCollector(metrics.clone())));
+    let mut plain = Registry::default();
+    plain.register_collector(Box::new(process::ProcessCollector));
+    let mut text = String::with_capacity(16 * 1024);
+    use prometheus_client::encoding::text::{encode_eof, encode_registry};
+    encode_registry(&mut text, &registry)
+        .and_then(|()| encode_registry(&mut text, &plain))
+        .and_then(|()| encode_eof(&mut text))
+        .expect("writing to a String does not fail");
+    text
+}
+
+/// The name of an API in the label `api`.
+fn api_name(key: i16) -> Cow<'static, str> {
+    ApiKey::from_i16(key).map_or_else(|| Cow::Owned(key.to_string()), |key| Cow::Borrowed(key.name()))
+}
+
+/// The name of an error in the label `error`.
+fn error_name(code: i16) -> Cow<'static, str> {
+    ErrorCode::from_code(code).map_or_else(|| Cow::Owned(code.to_string()), |code| Cow::Borrowed(code.name()))
+}
+
+#[derive(Debug)]
+struct BrokerCollector(Arc<Metrics>);
+
+impl Collector for BrokerCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
+        let e = &mut encoder;
+        info(e)?;
+        requests(e, &self.0)?;
+        network(e, &self.0)?;
+        logs(e, &self.0)?;
+        log_sizes(e, &self.0)
+    }
+}
+
+fn info(e: &mut DescriptorEncoder) -> Result<(), Error> {
+    let mut family = e.encode_descriptor("build", "The version that runs", None, MetricType::Info)?;
+    family.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+}
+
+/// The APIs that have seen a request or an error.
+fn seen(metrics: &Metrics) -> impl Iterator<Item = (Cow<'static, str>, &ApiMetrics)> {
+    metrics
+        .apis_in_order()
+        .filter(|(_, api)| api.latency.count() > 0 || api.errors().next().is_some())
+        .map(|(key, api)| (key.map_or(Cow::Borrowed("other"), api_name), api))
+}
+
+fn requests(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
+    let mut family = e.encode_descriptor("requests", "Requests answered", None, MetricType::Counter)?;
+    for (name, api) in seen(metrics) {
+        let labels = [("api", name.as_ref())];
+        let mut sample = family.encode_family(&labels)?;
+        sample.encode_counter::<NoLabelSet, _, f64>(&api.latency.count(), None)?;
+    }
+    let help = "Error codes in replies, one for each topic or partition that has one";
+    let mut family = e.encode_descriptor("request_errors", help, None, MetricType::Counter)?;
+    for (name, api) in seen(metrics) {
+        for (code, count) in api.errors() {
+            let labels = [("api", name.as_ref()), ("error", &error_name(code))];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        }
+    }
+    let help = "From the arrival of a request's last byte to its finished reply, waiting included";
+    let unit = Unit::Seconds;
+    let mut family = e.encode_descriptor("request_duration", help, Some(&unit), MetricType::Histogram)?;
+    for (name, api) in seen(metrics) {
+        let labels = [("api", name.as_ref())];
+        let mut sample = family.encode_family(&labels)?;
+        let latency = &api.latency;
+        let buckets = latency.buckets();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        sample.encode_histogram::<NoLabelSet>(latency.sum_seconds(), count, &buckets, None)?;
+    }
+    gauge(
+        e,
+        "requests_waiting",
+        "Requests whose reply waits for data or for replicas",
+        metrics.requests_waiting.get(),
+    )
+}
+
+fn network(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
+    let m = metrics;
+    counter(e, "network_received_bytes", "Bytes read from clients", m.received_bytes.get())?;
+    counter(e, "network_sent_bytes", "Bytes written to clients", m.sent_bytes.get())?;
+    gauge(e, "connections", "Connections open", m.connections.get())?;
+    counter(e, "connections_accepted", "Connections accepted", m.connections_accepted.get())?;
+    counter(e, "connections_refused", "Connections closed because of a limit", m.connections_refused.get())?;
+    counter(
+        e,
+        "connections_broken",
+        "Connections closed because of malformed input",
+        m.connections_broken.get(),
+    )?;
+    gauge(
+        e,
+        "request_memory_bytes",
+        "Bytes of requests that are not answered yet",
+        m.request_memory_bytes.get(),
+    )
+}
+
+fn logs(e: &mut DescriptorEncoder, m: &Metrics) -> Result<(), Error> {
+    counter(e, "appended_bytes", "Bytes appended to logs", m.appended_bytes.get())?;
+    counter(e, "appended_batches", "Record batches appended to logs", m.appended_batches.get())?;
+    counter(e, "appended_records", "Records appended to logs", m.appended_records.get())?;
+    counter(e, "fetched_bytes", "Bytes of records handed to consumers", m.fetched_bytes.get())?;
+    histogram(e, "append_duration", "One append to a log's page cache", &m.append)?;
+    histogram(e, "fdatasync_duration", "One fdatasync of a log", &m.fdatasync)?;
+    counter(
+        e,
+        "fdatasync_failed",
+        "Failed fdatasyncs; each fences its log directory",
+        m.fdatasync_failed.get(),
+    )?;
+    gauge(e, "partitions", "Partitions on this broker", m.partitions.get())?;
+    gauge(e, "log_dirs_offline", "Log directories that are fenced or read-only", m.log_dirs_offline.get())
+}
+
+fn log_sizes(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
+    let sizes = metrics.log_sizes();
+    let mut family = e.encode_descriptor(
+        "log_size_bytes",
+        "Bytes of a topic's logs on this broker",
+        None,
+        MetricType::Gauge,
+    )?;
+    for size in &sizes {
+        let bytes = i64::try_from(size.size_bytes).unwrap_or(i64::MAX);
+        family.encode_family(&[("topic", size.topic.as_str())])?.encode_gauge(&bytes)?;
+    }
+    let help = "A topic's partitions on this broker";
+    let mut family = e.encode_descriptor("topic_partitions", help, None, MetricType::Gauge)?;
+    for size in &sizes {
+        let partitions = i64::try_from(size.partitions).unwrap_or(i64::MAX);
+        family.encode_family(&[("topic", size.topic.as_str())])?.encode_gauge(&partitions)?;
+    }
+    Ok(())
+}
+
+pub(super) fn counter(e: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> Result<(), Error> {
+    let mut sample = e.encode_descriptor(name, help, None, MetricType::Counter)?;
+    sample.encode_counter::<NoLabelSet, _, f64>(&value, None)
+}
+
+pub(super) fn gauge(e: &mut DescriptorEncoder, name: &str, help: &str, value: i64) -> Result<(), Error> {
+    e.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+}
+
+fn histogram(
+    e: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    values: &LatencyHistogram,
+) -> Result<(), Error> {
+    let unit = Unit::Seconds;
+    let mut sample = e.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
+    let buckets = values.buckets();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    sample.encode_histogram::<NoLabelSet>(values.sum_seconds(), count, &buckets, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::LogSize;
+
+    fn lines_of(text: &str, start: &str) -> Vec<String> {
+        text.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn requests_and_errors_have_their_labels() {
+        let metrics = Arc::new(Metrics::new());
+        metrics.api(3).observe(Duration::from_micros(70));
+        metrics.api(3).observe(Duration::from_millis(3));
+        metrics.api(3).error(0);
+        metrics.api(3).error(3);
+        metrics.api(3).error(3);
+        metrics.api(3).error(-1);
+        metrics.api(1000).observe(Duration::from_micros(1));
+        let text = text(&metrics);
+        assert_eq!(
+            lines_of(&text, "ottla_requests_total"),
+            [
+                format!("ottla_requests_total{{api=\"{}\"}} 2", api_name(3)),
+                "ottla_requests_total{api=\"other\"} 1".to_owned()
+            ]
+        );
+        let api = api_name(3);
+        assert_eq!(
+            lines_of(&text, "ottla_request_errors_total"),
+            [
+                format!("ottla_request_errors_total{{api=\"{api}\",error=\"{}\"}} 1", error_name(-1)),
+                format!("ottla_request_errors_total{{api=\"{api}\",error=\"{}\"}} 2", error_name(3)),
+            ]
+        );
+        let buckets =
+            lines_of(&text, &format!("ottla_request_duration_seconds_bucket{{le=\"0.0001\",api=\"{api}\""));
+        assert_eq!(buckets.len(), 1, "{text}");
+        assert!(buckets[0].ends_with(" 1"), "{buckets:?}");
+        let all =
+            lines_of(&text, &format!("ottla_request_duration_seconds_bucket{{le=\"+Inf\",api=\"{api}\""));
+        assert!(all[0].ends_with(" 2"), "{all:?}");
+    }
+
+    #[test]
+    fn every_family_is_there_with_its_value() {
+        let metrics = Arc::new(Metrics::new());
+        metrics.received_bytes.add(11);
+        metrics.connections.add(2);
+        metrics.connections.add(-1);
+        metrics.request_memory_bytes.set(77);
+        metrics.append.observe(Duration::from_micros(10));
+        metrics.fdatasync.observe(Duration::from_secs(60));
+        metrics.set_log_sizes(|| vec![LogSize { topic: "a\"b".into(), partitions: 3, size_bytes: 99 }]);
+        let text = text(&metrics);
+        for line in [
+            "ottla_network_received_bytes_total 11",
+            "ottla_connections 1",
+            "ottla_request_memory_bytes 77",
+            "ottla_append_duration_seconds_bucket{le=\"0.000025\"} 1",
+            "ottla_fdatasync_duration_seconds_bucket{le=\"30.0\"} 0",
+            "ottla_fdatasync_duration_seconds_bucket{le=\"+Inf\"} 1",
+            "ottla_log_size_bytes{topic=\"a\\\"b\"} 99",
+            "ottla_topic_partitions{topic=\"a\\\"b\"} 3",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert_eq!(text.matches("# EOF").count(), 1);
+        assert_eq!(lines_of(&text, "process_resident_memory_bytes").len(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        let histogram = LatencyHistogram::default();
+        histogram.observe(Duration::from_micros(25));
+        histogram.observe(Duration::from_nanos(25_001));
+        histogram.observe(Duration::ZERO);
+        let counts: Vec<u64> = histogram.buckets().iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts[..3], [2, 1, 0]);
+        assert_eq!(histogram.count(), 3);
+    }
+}

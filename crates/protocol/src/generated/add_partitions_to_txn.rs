@@ -37,15 +37,9 @@ impl AddPartitionsToTxnRequest {
         }
         if version <= 3 {
             out.v3_and_below_transactional_id = r.str();
-        }
-        if version <= 3 {
             out.v3_and_below_producer_id = r.i64();
-        }
-        if version <= 3 {
             out.v3_and_below_producer_epoch = r.i16();
-        }
-        if version <= 3 {
-            out.v3_and_below_topics = r.array(2, |r| AddPartitionsToTxnTopic::read(r, version));
+            out.v3_and_below_topics = r.array(3, |r| AddPartitionsToTxnTopic::read(r, version));
         }
         out.unknown_tags = r.unknown_tags();
         out
@@ -56,27 +50,32 @@ impl AddPartitionsToTxnRequest {
         w.set_flexible(version >= 3);
         if version >= 4 {
             w.array(&self.transactions, |w, x| x.write(w, version));
-        } else if !self.transactions.is_empty() {
+        }
+        if version < 4 && !self.transactions.is_empty() {
             w.refuse("AddPartitionsToTxnRequest.Transactions", version);
         }
         if version <= 3 {
             w.str(&self.v3_and_below_transactional_id);
-        } else if !self.v3_and_below_transactional_id.is_empty() {
+        }
+        if version > 3 && !self.v3_and_below_transactional_id.is_empty() {
             w.refuse("AddPartitionsToTxnRequest.V3AndBelowTransactionalId", version);
         }
         if version <= 3 {
             w.i64(self.v3_and_below_producer_id);
-        } else if self.v3_and_below_producer_id != 0 {
+        }
+        if version > 3 && self.v3_and_below_producer_id != 0 {
             w.refuse("AddPartitionsToTxnRequest.V3AndBelowProducerId", version);
         }
         if version <= 3 {
             w.i16(self.v3_and_below_producer_epoch);
-        } else if self.v3_and_below_producer_epoch != 0 {
+        }
+        if version > 3 && self.v3_and_below_producer_epoch != 0 {
             w.refuse("AddPartitionsToTxnRequest.V3AndBelowProducerEpoch", version);
         }
         if version <= 3 {
             w.array(&self.v3_and_below_topics, |w, x| x.write(w, version));
-        } else if !self.v3_and_below_topics.is_empty() {
+        }
+        if version > 3 && !self.v3_and_below_topics.is_empty() {
             w.refuse("AddPartitionsToTxnRequest.V3AndBelowTopics", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -121,18 +120,10 @@ impl AddPartitionsToTxnTransaction {
         let mut out = Self::default();
         if version >= 4 {
             out.transactional_id = r.str();
-        }
-        if version >= 4 {
             out.producer_id = r.i64();
-        }
-        if version >= 4 {
             out.producer_epoch = r.i16();
-        }
-        if version >= 4 {
             out.verify_only = r.bool();
-        }
-        if version >= 4 {
-            out.topics = r.array(2, |r| AddPartitionsToTxnTopic::read(r, version));
+            out.topics = r.array(3, |r| AddPartitionsToTxnTopic::read(r, version));
         }
         out.unknown_tags = r.unknown_tags();
         out
@@ -142,27 +133,32 @@ impl AddPartitionsToTxnTransaction {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 4 {
             w.str(&self.transactional_id);
-        } else if !self.transactional_id.is_empty() {
+        }
+        if version < 4 && !self.transactional_id.is_empty() {
             w.refuse("AddPartitionsToTxnRequest.TransactionalId", version);
         }
         if version >= 4 {
             w.i64(self.producer_id);
-        } else if self.producer_id != 0 {
+        }
+        if version < 4 && self.producer_id != 0 {
             w.refuse("AddPartitionsToTxnRequest.ProducerId", version);
         }
         if version >= 4 {
             w.i16(self.producer_epoch);
-        } else if self.producer_epoch != 0 {
+        }
+        if version < 4 && self.producer_epoch != 0 {
             w.refuse("AddPartitionsToTxnRequest.ProducerEpoch", version);
         }
         if version >= 4 {
             w.bool(self.verify_only);
-        } else if self.verify_only {
+        }
+        if version < 4 && self.verify_only {
             w.refuse("AddPartitionsToTxnRequest.VerifyOnly", version);
         }
         if version >= 4 {
             w.array(&self.topics, |w, x| x.write(w, version));
-        } else if !self.topics.is_empty() {
+        }
+        if version < 4 && !self.topics.is_empty() {
             w.refuse("AddPartitionsToTxnRequest.Topics", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -223,13 +219,11 @@ impl AddPartitionsToTxnResponse {
         out.throttle_time_ms = r.i32();
         if version >= 4 {
             out.error_code = r.i16();
-        }
-        if version >= 4 {
             out.results_by_transaction = r.array(1, |r| AddPartitionsToTxnResult::read(r, version));
         }
         if version <= 3 {
             out.results_by_topic_v3_and_below =
-                r.array(2, |r| AddPartitionsToTxnTopicResult::read(r, version));
+                r.array(3, |r| AddPartitionsToTxnTopicResult::read(r, version));
         }
         out.unknown_tags = r.unknown_tags();
         out
@@ -241,8 +235,6 @@ impl AddPartitionsToTxnResponse {
         w.i32(self.throttle_time_ms);
         if version >= 4 {
             w.i16(self.error_code);
-        }
-        if version >= 4 {
             w.array(&self.results_by_transaction, |w, x| x.write(w, version));
         }
         if version <= 3 {
@@ -284,9 +276,7 @@ impl AddPartitionsToTxnResult {
         let mut out = Self::default();
         if version >= 4 {
             out.transactional_id = r.str();
-        }
-        if version >= 4 {
-            out.topic_results = r.array(2, |r| AddPartitionsToTxnTopicResult::read(r, version));
+            out.topic_results = r.array(3, |r| AddPartitionsToTxnTopicResult::read(r, version));
         }
         out.unknown_tags = r.unknown_tags();
         out
@@ -296,8 +286,6 @@ impl AddPartitionsToTxnResult {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 4 {
             w.str(&self.transactional_id);
-        }
-        if version >= 4 {
             w.array(&self.topic_results, |w, x| x.write(w, version));
         }
         w.unknown_tags(&self.unknown_tags);

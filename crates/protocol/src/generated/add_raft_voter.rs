@@ -70,7 +70,8 @@ impl AddRaftVoterRequest {
         w.array(&self.listeners, |w, x| x.write(w, version));
         if version >= 1 {
             w.bool(self.ack_when_committed);
-        } else if !self.ack_when_committed {
+        }
+        if version < 1 && !self.ack_when_committed {
             w.refuse("AddRaftVoterRequest.AckWhenCommitted", version);
         }
         w.unknown_tags(&self.unknown_tags);

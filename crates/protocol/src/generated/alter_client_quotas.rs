@@ -26,7 +26,7 @@ impl AlterClientQuotasRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 1);
         let mut out = Self::default();
-        out.entries = r.array(2, |r| RequestEntryData::read(r, version));
+        out.entries = r.array(3, |r| RequestEntryData::read(r, version));
         out.validate_only = r.bool();
         out.unknown_tags = r.unknown_tags();
         out
@@ -133,8 +133,8 @@ impl RequestEntryData {
     /// Reads it in `version`; the reader keeps the first error.
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
-        out.entity = r.array(2, |r| RequestEntityData::read(r, version));
-        out.ops = r.array(10, |r| OpData::read(r, version));
+        out.entity = r.array(3, |r| RequestEntityData::read(r, version));
+        out.ops = r.array(11, |r| OpData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -166,7 +166,7 @@ impl AlterClientQuotasResponse {
         r.set_flexible(version >= 1);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.entries = r.array(4, |r| ResponseEntryData::read(r, version));
+        out.entries = r.array(5, |r| ResponseEntryData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -243,7 +243,7 @@ impl ResponseEntryData {
         let mut out = Self::default();
         out.error_code = r.i16();
         out.error_message = r.nullable_str();
-        out.entity = r.array(2, |r| ResponseEntityData::read(r, version));
+        out.entity = r.array(3, |r| ResponseEntityData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

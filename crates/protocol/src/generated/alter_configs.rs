@@ -26,7 +26,7 @@ impl AlterConfigsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
-        out.resources = r.array(3, |r| AlterConfigsResource::read(r, version));
+        out.resources = r.array(4, |r| AlterConfigsResource::read(r, version));
         out.validate_only = r.bool();
         out.unknown_tags = r.unknown_tags();
         out
@@ -104,7 +104,7 @@ impl AlterConfigsResource {
         let mut out = Self::default();
         out.resource_type = r.i8();
         out.resource_name = r.str();
-        out.configs = r.array(2, |r| AlterableConfig::read(r, version));
+        out.configs = r.array(3, |r| AlterableConfig::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -137,7 +137,7 @@ impl AlterConfigsResponse {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.responses = r.array(5, |r| AlterConfigsResourceResponse::read(r, version));
+        out.responses = r.array(6, |r| AlterConfigsResourceResponse::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

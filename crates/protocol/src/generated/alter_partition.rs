@@ -89,8 +89,6 @@ impl BrokerState {
         let mut out = Self::default();
         if version >= 3 {
             out.broker_id = r.i32();
-        }
-        if version >= 3 {
             out.broker_epoch = r.i64();
         }
         out.unknown_tags = r.unknown_tags();
@@ -101,12 +99,14 @@ impl BrokerState {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 3 {
             w.i32(self.broker_id);
-        } else if self.broker_id != 0 {
+        }
+        if version < 3 && self.broker_id != 0 {
             w.refuse("AlterPartitionRequest.BrokerId", version);
         }
         if version >= 3 {
             w.i64(self.broker_epoch);
-        } else if self.broker_epoch != -1 {
+        }
+        if version < 3 && self.broker_epoch != -1 {
             w.refuse("AlterPartitionRequest.BrokerEpoch", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -156,12 +156,14 @@ impl RequestPartitionData {
         w.i32(self.leader_epoch);
         if version <= 2 {
             w.array(&self.new_isr, |w, x| w.i32(*x));
-        } else if !self.new_isr.is_empty() {
+        }
+        if version > 2 && !self.new_isr.is_empty() {
             w.refuse("AlterPartitionRequest.NewIsr", version);
         }
         if version >= 3 {
             w.array(&self.new_isr_with_epochs, |w, x| x.write(w, version));
-        } else if !self.new_isr_with_epochs.is_empty() {
+        }
+        if version < 3 && !self.new_isr_with_epochs.is_empty() {
             w.refuse("AlterPartitionRequest.NewIsrWithEpochs", version);
         }
         w.i8(self.leader_recovery_state);

@@ -54,7 +54,8 @@ impl AlterPartitionReassignmentsRequest {
         w.i32(self.timeout_ms);
         if version >= 1 {
             w.bool(self.allow_replication_factor_change);
-        } else if !self.allow_replication_factor_change {
+        }
+        if version < 1 && !self.allow_replication_factor_change {
             w.refuse("AlterPartitionReassignmentsRequest.AllowReplicationFactorChange", version);
         }
         w.array(&self.topics, |w, x| x.write(w, version));

@@ -28,8 +28,6 @@ impl ApiVersionsRequest {
         let mut out = Self::default();
         if version >= 3 {
             out.client_software_name = r.str();
-        }
-        if version >= 3 {
             out.client_software_version = r.str();
         }
         out.unknown_tags = r.unknown_tags();
@@ -41,8 +39,6 @@ impl ApiVersionsRequest {
         w.set_flexible(version >= 3);
         if version >= 3 {
             w.str(&self.client_software_name);
-        }
-        if version >= 3 {
             w.str(&self.client_software_version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -189,7 +185,7 @@ pub struct ApiVersion {
 
 impl ApiVersion {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         let mut out = Self::default();
         out.api_key = r.i16();
         out.min_version = r.i16();
@@ -199,7 +195,7 @@ impl ApiVersion {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.i16(self.api_key);
         w.i16(self.min_version);
         w.i16(self.max_version);
@@ -226,11 +222,7 @@ impl SupportedFeatureKey {
         let mut out = Self::default();
         if version >= 3 {
             out.name = r.str();
-        }
-        if version >= 3 {
             out.min_version = r.i16();
-        }
-        if version >= 3 {
             out.max_version = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -241,11 +233,7 @@ impl SupportedFeatureKey {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 3 {
             w.str(&self.name);
-        }
-        if version >= 3 {
             w.i16(self.min_version);
-        }
-        if version >= 3 {
             w.i16(self.max_version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -271,11 +259,7 @@ impl FinalizedFeatureKey {
         let mut out = Self::default();
         if version >= 3 {
             out.name = r.str();
-        }
-        if version >= 3 {
             out.max_version_level = r.i16();
-        }
-        if version >= 3 {
             out.min_version_level = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -286,11 +270,7 @@ impl FinalizedFeatureKey {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 3 {
             w.str(&self.name);
-        }
-        if version >= 3 {
             w.i16(self.max_version_level);
-        }
-        if version >= 3 {
             w.i16(self.min_version_level);
         }
         w.unknown_tags(&self.unknown_tags);

@@ -76,10 +76,10 @@ impl BrokerHeartbeatRequest {
         w.i64(self.current_metadata_offset);
         w.bool(self.want_fence);
         w.bool(self.want_shut_down);
-        if !(version >= 1) && !self.offline_log_dirs.is_empty() {
+        if version < 1 && !self.offline_log_dirs.is_empty() {
             w.refuse("BrokerHeartbeatRequest.OfflineLogDirs", version);
         }
-        if !(version >= 2) && self.cordoned_log_dirs.is_some() {
+        if version < 2 && self.cordoned_log_dirs.is_some() {
             w.refuse("BrokerHeartbeatRequest.CordonedLogDirs", version);
         }
         w.tags(&self.unknown_tags, |w| {

@@ -87,7 +87,8 @@ impl BrokerRegistrationRequest {
         w.nullable_str(&self.rack);
         if version >= 1 {
             w.bool(self.is_migrating_zk_broker);
-        } else if self.is_migrating_zk_broker {
+        }
+        if version < 1 && self.is_migrating_zk_broker {
             w.refuse("BrokerRegistrationRequest.IsMigratingZkBroker", version);
         }
         if version >= 2 {
@@ -167,7 +168,7 @@ pub struct Feature {
 
 impl Feature {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         let mut out = Self::default();
         out.name = r.str();
         out.min_supported_version = r.i16();
@@ -177,7 +178,7 @@ impl Feature {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.str(&self.name);
         w.i16(self.min_supported_version);
         w.i16(self.max_supported_version);

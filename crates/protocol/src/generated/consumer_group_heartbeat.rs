@@ -32,7 +32,7 @@ pub struct ConsumerGroupHeartbeatRequest {
     /// (0+, null in 0+)
     pub server_assignor: Option<Str>,
     /// (0+, null in 0+)
-    pub request_topic_partitions: Option<Vec<TopicPartitions>>,
+    pub topic_partitions: Option<Vec<RequestTopicPartitions>>,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
 }
@@ -49,7 +49,7 @@ impl Default for ConsumerGroupHeartbeatRequest {
             subscribed_topic_names: None,
             subscribed_topic_regex: None,
             server_assignor: None,
-            request_topic_partitions: None,
+            topic_partitions: None,
             unknown_tags: Tags::default(),
         }
     }
@@ -71,7 +71,7 @@ impl ConsumerGroupHeartbeatRequest {
             out.subscribed_topic_regex = r.nullable_str();
         }
         out.server_assignor = r.nullable_str();
-        out.request_topic_partitions = r.nullable_array(18, |r| TopicPartitions::read(r, version));
+        out.topic_partitions = r.nullable_array(18, |r| RequestTopicPartitions::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -88,11 +88,12 @@ impl ConsumerGroupHeartbeatRequest {
         w.nullable_array(&self.subscribed_topic_names, Writer::str);
         if version >= 1 {
             w.nullable_str(&self.subscribed_topic_regex);
-        } else if self.subscribed_topic_regex.is_some() {
+        }
+        if version < 1 && self.subscribed_topic_regex.is_some() {
             w.refuse("ConsumerGroupHeartbeatRequest.SubscribedTopicRegex", version);
         }
         w.nullable_str(&self.server_assignor);
-        w.nullable_array(&self.request_topic_partitions, |w, x| x.write(w, version));
+        w.nullable_array(&self.topic_partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
 }
@@ -114,7 +115,7 @@ impl crate::wire::Message for ConsumerGroupHeartbeatRequest {
 
 /// Part of `ConsumerGroupHeartbeatRequest`.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct TopicPartitions {
+pub struct RequestTopicPartitions {
     /// (0+)
     pub topic_id: Uuid,
     /// (0+)
@@ -123,7 +124,7 @@ pub struct TopicPartitions {
     pub unknown_tags: Tags,
 }
 
-impl TopicPartitions {
+impl RequestTopicPartitions {
     /// Reads it in `version`; the reader keeps the first error.
     pub fn read(r: &mut Reader, _version: i16) -> Self {
         let mut out = Self::default();
@@ -213,7 +214,7 @@ impl crate::wire::Message for ConsumerGroupHeartbeatResponse {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Assignment {
     /// (0+)
-    pub response_topic_partitions: Vec<TopicPartitions>,
+    pub topic_partitions: Vec<ResponseTopicPartitions>,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
 }
@@ -222,14 +223,14 @@ impl Assignment {
     /// Reads it in `version`; the reader keeps the first error.
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
-        out.response_topic_partitions = r.array(1, |r| TopicPartitions::read(r, version));
+        out.topic_partitions = r.array(18, |r| ResponseTopicPartitions::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
 
     /// Writes it in `version`; the writer keeps the first error.
     pub fn write(&self, w: &mut Writer, version: i16) {
-        w.array(&self.response_topic_partitions, |w, x| x.write(w, version));
+        w.array(&self.topic_partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
 }

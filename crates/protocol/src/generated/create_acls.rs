@@ -24,7 +24,7 @@ impl CreateAclsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
-        out.creations = r.array(7, |r| AclCreation::read(r, version));
+        out.creations = r.array(8, |r| AclCreation::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -135,7 +135,7 @@ impl CreateAclsResponse {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.results = r.array(3, |r| AclCreationResult::read(r, version));
+        out.results = r.array(4, |r| AclCreationResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -28,7 +28,7 @@ impl CreatePartitionsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
-        out.topics = r.array(6, |r| CreatePartitionsTopic::read(r, version));
+        out.topics = r.array(7, |r| CreatePartitionsTopic::read(r, version));
         out.timeout_ms = r.i32();
         out.validate_only = r.bool();
         out.unknown_tags = r.unknown_tags();
@@ -104,7 +104,7 @@ impl CreatePartitionsTopic {
         let mut out = Self::default();
         out.name = r.str();
         out.count = r.i32();
-        out.assignments = r.nullable_array(1, |r| CreatePartitionsAssignment::read(r, version));
+        out.assignments = r.nullable_array(2, |r| CreatePartitionsAssignment::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -137,7 +137,7 @@ impl CreatePartitionsResponse {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.results = r.array(4, |r| CreatePartitionsTopicResult::read(r, version));
+        out.results = r.array(5, |r| CreatePartitionsTopicResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -34,7 +34,7 @@ impl CreateTopicsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 5);
         let mut out = Self::default();
-        out.topics = r.array(9, |r| CreatableTopic::read(r, version));
+        out.topics = r.array(10, |r| CreatableTopic::read(r, version));
         out.timeout_ms = r.i32();
         out.validate_only = r.bool();
         out.unknown_tags = r.unknown_tags();
@@ -148,8 +148,8 @@ impl CreatableTopic {
         out.name = r.str();
         out.num_partitions = r.i32();
         out.replication_factor = r.i16();
-        out.assignments = r.array(5, |r| CreatableReplicaAssignment::read(r, version));
-        out.configs = r.array(2, |r| CreatableTopicConfig::read(r, version));
+        out.assignments = r.array(6, |r| CreatableReplicaAssignment::read(r, version));
+        out.configs = r.array(3, |r| CreatableTopicConfig::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -184,7 +184,7 @@ impl CreateTopicsResponse {
         r.set_flexible(version >= 5);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.topics = r.array(4, |r| CreatableTopicResult::read(r, version));
+        out.topics = r.array(6, |r| CreatableTopicResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -249,17 +249,9 @@ impl CreatableTopicConfigs {
         let mut out = Self::default();
         if version >= 5 {
             out.name = r.str();
-        }
-        if version >= 5 {
             out.value = r.nullable_str();
-        }
-        if version >= 5 {
             out.read_only = r.bool();
-        }
-        if version >= 5 {
             out.config_source = r.i8();
-        }
-        if version >= 5 {
             out.is_sensitive = r.bool();
         }
         out.unknown_tags = r.unknown_tags();
@@ -270,17 +262,9 @@ impl CreatableTopicConfigs {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 5 {
             w.str(&self.name);
-        }
-        if version >= 5 {
             w.nullable_str(&self.value);
-        }
-        if version >= 5 {
             w.bool(self.read_only);
-        }
-        if version >= 5 {
             w.i8(self.config_source);
-        }
-        if version >= 5 {
             w.bool(self.is_sensitive);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -338,11 +322,7 @@ impl CreatableTopicResult {
         out.error_message = r.nullable_str();
         if version >= 5 {
             out.num_partitions = r.i32();
-        }
-        if version >= 5 {
             out.replication_factor = r.i16();
-        }
-        if version >= 5 {
             out.configs = r.nullable_array(1, |r| CreatableTopicConfigs::read(r, version));
         }
         let unknown = r.tags(|r, tag| {
@@ -366,11 +346,7 @@ impl CreatableTopicResult {
         w.nullable_str(&self.error_message);
         if version >= 5 {
             w.i32(self.num_partitions);
-        }
-        if version >= 5 {
             w.i16(self.replication_factor);
-        }
-        if version >= 5 {
             w.nullable_array(&self.configs, |w, x| x.write(w, version));
         }
         w.tags(&self.unknown_tags, |w| {

@@ -24,7 +24,7 @@ impl DeleteAclsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
-        out.filters = r.array(7, |r| DeleteAclsFilter::read(r, version));
+        out.filters = r.array(8, |r| DeleteAclsFilter::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -135,7 +135,7 @@ impl DeleteAclsResponse {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.filter_results = r.array(4, |r| DeleteAclsFilterResult::read(r, version));
+        out.filter_results = r.array(5, |r| DeleteAclsFilterResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -257,7 +257,7 @@ impl DeleteAclsFilterResult {
         let mut out = Self::default();
         out.error_code = r.i16();
         out.error_message = r.nullable_str();
-        out.matching_acls = r.array(10, |r| DeleteAclsMatchingAcl::read(r, version));
+        out.matching_acls = r.array(11, |r| DeleteAclsMatchingAcl::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

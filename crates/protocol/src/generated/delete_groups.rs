@@ -71,7 +71,7 @@ impl DeleteGroupsResponse {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.results = r.array(3, |r| DeletableGroupResult::read(r, version));
+        out.results = r.array(4, |r| DeletableGroupResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

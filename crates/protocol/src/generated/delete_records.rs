@@ -26,7 +26,7 @@ impl DeleteRecordsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
-        out.topics = r.array(2, |r| DeleteRecordsTopic::read(r, version));
+        out.topics = r.array(3, |r| DeleteRecordsTopic::read(r, version));
         out.timeout_ms = r.i32();
         out.unknown_tags = r.unknown_tags();
         out
@@ -133,7 +133,7 @@ impl DeleteRecordsResponse {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.topics = r.array(2, |r| DeleteRecordsTopicResult::read(r, version));
+        out.topics = r.array(3, |r| DeleteRecordsTopicResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -44,7 +44,8 @@ impl DeleteTopicsRequest {
         w.set_flexible(version >= 4);
         if version >= 6 {
             w.array(&self.topics, |w, x| x.write(w, version));
-        } else if !self.topics.is_empty() {
+        }
+        if version < 6 && !self.topics.is_empty() {
             w.refuse("DeleteTopicsRequest.Topics", version);
         }
         if version <= 5 {
@@ -87,8 +88,6 @@ impl DeleteTopicState {
         let mut out = Self::default();
         if version >= 6 {
             out.name = r.nullable_str();
-        }
-        if version >= 6 {
             out.topic_id = r.uuid();
         }
         out.unknown_tags = r.unknown_tags();
@@ -99,12 +98,14 @@ impl DeleteTopicState {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 6 {
             w.nullable_str(&self.name);
-        } else if self.name.is_some() {
+        }
+        if version < 6 && self.name.is_some() {
             w.refuse("DeleteTopicsRequest.Name", version);
         }
         if version >= 6 {
             w.uuid(&self.topic_id);
-        } else if !self.topic_id.is_zero() {
+        }
+        if version < 6 && !self.topic_id.is_zero() {
             w.refuse("DeleteTopicsRequest.TopicId", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -130,7 +131,7 @@ impl DeleteTopicsResponse {
         r.set_flexible(version >= 4);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.responses = r.array(3, |r| DeletableTopicResult::read(r, version));
+        out.responses = r.array(4, |r| DeletableTopicResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -116,7 +116,7 @@ impl DescribeAclsResponse {
         out.throttle_time_ms = r.i32();
         out.error_code = r.i16();
         out.error_message = r.nullable_str();
-        out.resources = r.array(4, |r| DescribeAclsResource::read(r, version));
+        out.resources = r.array(5, |r| DescribeAclsResource::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -218,7 +218,7 @@ impl DescribeAclsResource {
         out.resource_type = r.i8();
         out.resource_name = r.str();
         out.pattern_type = r.i8();
-        out.acls = r.array(4, |r| AclDescription::read(r, version));
+        out.acls = r.array(5, |r| AclDescription::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -26,7 +26,7 @@ impl DescribeClientQuotasRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 1);
         let mut out = Self::default();
-        out.components = r.array(3, |r| ComponentData::read(r, version));
+        out.components = r.array(4, |r| ComponentData::read(r, version));
         out.strict = r.bool();
         out.unknown_tags = r.unknown_tags();
         out
@@ -114,7 +114,7 @@ impl DescribeClientQuotasResponse {
         out.throttle_time_ms = r.i32();
         out.error_code = r.i16();
         out.error_message = r.nullable_str();
-        out.entries = r.nullable_array(2, |r| EntryData::read(r, version));
+        out.entries = r.nullable_array(3, |r| EntryData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -218,8 +218,8 @@ impl EntryData {
     /// Reads it in `version`; the reader keeps the first error.
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
-        out.entity = r.array(2, |r| EntityData::read(r, version));
-        out.values = r.array(9, |r| ValueData::read(r, version));
+        out.entity = r.array(3, |r| EntityData::read(r, version));
+        out.values = r.array(10, |r| ValueData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -56,12 +56,14 @@ impl DescribeClusterRequest {
         w.bool(self.include_cluster_authorized_operations);
         if version >= 1 {
             w.i8(self.endpoint_type);
-        } else if self.endpoint_type != 1 {
+        }
+        if version < 1 && self.endpoint_type != 1 {
             w.refuse("DescribeClusterRequest.EndpointType", version);
         }
         if version >= 2 {
             w.bool(self.include_fenced_brokers);
-        } else if self.include_fenced_brokers {
+        }
+        if version < 2 && self.include_fenced_brokers {
             w.refuse("DescribeClusterRequest.IncludeFencedBrokers", version);
         }
         w.unknown_tags(&self.unknown_tags);

@@ -28,7 +28,7 @@ impl DescribeConfigsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 4);
         let mut out = Self::default();
-        out.resources = r.array(3, |r| DescribeConfigsResource::read(r, version));
+        out.resources = r.array(4, |r| DescribeConfigsResource::read(r, version));
         out.include_synonyms = r.bool();
         if version >= 3 {
             out.include_documentation = r.bool();
@@ -44,7 +44,8 @@ impl DescribeConfigsRequest {
         w.bool(self.include_synonyms);
         if version >= 3 {
             w.bool(self.include_documentation);
-        } else if self.include_documentation {
+        }
+        if version < 3 && self.include_documentation {
             w.refuse("DescribeConfigsRequest.IncludeDocumentation", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -118,7 +119,7 @@ impl DescribeConfigsResponse {
         r.set_flexible(version >= 4);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.results = r.array(6, |r| DescribeConfigsResult::read(r, version));
+        out.results = r.array(7, |r| DescribeConfigsResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -228,11 +229,9 @@ impl DescribeConfigsResourceResult {
         out.read_only = r.bool();
         out.config_source = r.i8();
         out.is_sensitive = r.bool();
-        out.synonyms = r.array(3, |r| DescribeConfigsSynonym::read(r, version));
+        out.synonyms = r.array(4, |r| DescribeConfigsSynonym::read(r, version));
         if version >= 3 {
             out.config_type = r.i8();
-        }
-        if version >= 3 {
             out.documentation = r.nullable_str();
         }
         out.unknown_tags = r.unknown_tags();
@@ -249,8 +248,6 @@ impl DescribeConfigsResourceResult {
         w.array(&self.synonyms, |w, x| x.write(w, version));
         if version >= 3 {
             w.i8(self.config_type);
-        }
-        if version >= 3 {
             w.nullable_str(&self.documentation);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -282,7 +279,7 @@ impl DescribeConfigsResult {
         out.error_message = r.nullable_str();
         out.resource_type = r.i8();
         out.resource_name = r.str();
-        out.configs = r.array(6, |r| DescribeConfigsResourceResult::read(r, version));
+        out.configs = r.array(9, |r| DescribeConfigsResourceResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

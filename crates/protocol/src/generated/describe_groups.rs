@@ -40,7 +40,8 @@ impl DescribeGroupsRequest {
         w.array(&self.groups, Writer::str);
         if version >= 3 {
             w.bool(self.include_authorized_operations);
-        } else if self.include_authorized_operations {
+        }
+        if version < 3 && self.include_authorized_operations {
             w.refuse("DescribeGroupsRequest.IncludeAuthorizedOperations", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -83,7 +84,7 @@ impl DescribeGroupsResponse {
         if version >= 1 {
             out.throttle_time_ms = r.i32();
         }
-        out.groups = r.array(7, |r| DescribedGroup::read(r, version));
+        out.groups = r.array(12, |r| DescribedGroup::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -214,7 +215,7 @@ impl DescribedGroup {
         out.group_state = r.str();
         out.protocol_type = r.str();
         out.protocol_data = r.str();
-        out.members = r.array(5, |r| DescribedGroupMember::read(r, version));
+        out.members = r.array(7, |r| DescribedGroupMember::read(r, version));
         if version >= 3 {
             out.authorized_operations = r.i32();
         }

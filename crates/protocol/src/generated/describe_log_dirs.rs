@@ -24,7 +24,7 @@ impl DescribeLogDirsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 2);
         let mut out = Self::default();
-        out.topics = r.nullable_array(2, |r| DescribableLogDirTopic::read(r, version));
+        out.topics = r.nullable_array(3, |r| DescribableLogDirTopic::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -105,7 +105,7 @@ impl DescribeLogDirsResponse {
         if version >= 3 {
             out.error_code = r.i16();
         }
-        out.results = r.array(4, |r| DescribeLogDirsResult::read(r, version));
+        out.results = r.array(5, |r| DescribeLogDirsResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -242,11 +242,9 @@ impl DescribeLogDirsResult {
         let mut out = Self::default();
         out.error_code = r.i16();
         out.log_dir = r.str();
-        out.topics = r.array(2, |r| DescribeLogDirsTopic::read(r, version));
+        out.topics = r.array(3, |r| DescribeLogDirsTopic::read(r, version));
         if version >= 4 {
             out.total_bytes = r.i64();
-        }
-        if version >= 4 {
             out.usable_bytes = r.i64();
         }
         if version >= 5 {
@@ -263,8 +261,6 @@ impl DescribeLogDirsResult {
         w.array(&self.topics, |w, x| x.write(w, version));
         if version >= 4 {
             w.i64(self.total_bytes);
-        }
-        if version >= 4 {
             w.i64(self.usable_bytes);
         }
         if version >= 5 {

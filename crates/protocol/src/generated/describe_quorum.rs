@@ -275,11 +275,7 @@ impl Listener {
         let mut out = Self::default();
         if version >= 2 {
             out.name = r.str();
-        }
-        if version >= 2 {
             out.host = r.str();
-        }
-        if version >= 2 {
             out.port = r.u16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -290,11 +286,7 @@ impl Listener {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 2 {
             w.str(&self.name);
-        }
-        if version >= 2 {
             w.str(&self.host);
-        }
-        if version >= 2 {
             w.u16(self.port);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -318,8 +310,6 @@ impl Node {
         let mut out = Self::default();
         if version >= 2 {
             out.node_id = r.i32();
-        }
-        if version >= 2 {
             out.listeners = r.array(1, |r| Listener::read(r, version));
         }
         out.unknown_tags = r.unknown_tags();
@@ -330,8 +320,6 @@ impl Node {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 2 {
             w.i32(self.node_id);
-        }
-        if version >= 2 {
             w.array(&self.listeners, |w, x| x.write(w, version));
         }
         w.unknown_tags(&self.unknown_tags);
@@ -379,8 +367,6 @@ impl ReplicaState {
         out.log_end_offset = r.i64();
         if version >= 1 {
             out.last_fetch_timestamp = r.i64();
-        }
-        if version >= 1 {
             out.last_caught_up_timestamp = r.i64();
         }
         out.unknown_tags = r.unknown_tags();
@@ -396,8 +382,6 @@ impl ReplicaState {
         w.i64(self.log_end_offset);
         if version >= 1 {
             w.i64(self.last_fetch_timestamp);
-        }
-        if version >= 1 {
             w.i64(self.last_caught_up_timestamp);
         }
         w.unknown_tags(&self.unknown_tags);

@@ -37,7 +37,7 @@ impl ElectLeadersRequest {
         if version >= 1 {
             out.election_type = r.i8();
         }
-        out.topic_partitions = r.nullable_array(2, |r| TopicPartitions::read(r, version));
+        out.topic_partitions = r.nullable_array(3, |r| TopicPartitions::read(r, version));
         out.timeout_ms = r.i32();
         out.unknown_tags = r.unknown_tags();
         out
@@ -48,7 +48,8 @@ impl ElectLeadersRequest {
         w.set_flexible(version >= 2);
         if version >= 1 {
             w.i8(self.election_type);
-        } else if self.election_type != 0 {
+        }
+        if version < 1 && self.election_type != 0 {
             w.refuse("ElectLeadersRequest.ElectionType", version);
         }
         w.nullable_array(&self.topic_partitions, |w, x| x.write(w, version));
@@ -125,7 +126,7 @@ impl ElectLeadersResponse {
         if version >= 1 {
             out.error_code = r.i16();
         }
-        out.replica_election_results = r.array(2, |r| ReplicaElectionResult::read(r, version));
+        out.replica_election_results = r.array(3, |r| ReplicaElectionResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -206,7 +207,7 @@ impl ReplicaElectionResult {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
         out.topic = r.str();
-        out.partition_result = r.array(7, |r| PartitionResult::read(r, version));
+        out.partition_result = r.array(8, |r| PartitionResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

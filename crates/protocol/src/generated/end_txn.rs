@@ -102,8 +102,6 @@ impl EndTxnResponse {
         out.error_code = r.i16();
         if version >= 5 {
             out.producer_id = r.i64();
-        }
-        if version >= 5 {
             out.producer_epoch = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -117,8 +115,6 @@ impl EndTxnResponse {
         w.i16(self.error_code);
         if version >= 5 {
             w.i64(self.producer_id);
-        }
-        if version >= 5 {
             w.i16(self.producer_epoch);
         }
         w.unknown_tags(&self.unknown_tags);

@@ -75,11 +75,9 @@ impl FetchRequest {
         out.isolation_level = r.i8();
         if version >= 7 {
             out.session_id = r.i32();
-        }
-        if version >= 7 {
             out.session_epoch = r.i32();
         }
-        out.topics = r.array(2, |r| FetchTopic::read(r, version));
+        out.topics = r.array(3, |r| FetchTopic::read(r, version));
         if version >= 7 {
             out.forgotten_topics_data = r.array(1, |r| ForgottenTopic::read(r, version));
         }
@@ -103,10 +101,11 @@ impl FetchRequest {
         w.set_flexible(version >= 12);
         if version <= 14 {
             w.i32(self.replica_id);
-        } else if self.replica_id != -1 {
+        }
+        if version > 14 && self.replica_id != -1 {
             w.refuse("FetchRequest.ReplicaId", version);
         }
-        if !(version >= 15) && self.replica_state != ReplicaState::default() {
+        if version < 15 && self.replica_state != ReplicaState::default() {
             w.refuse("FetchRequest.ReplicaState", version);
         }
         w.i32(self.max_wait_ms);
@@ -115,14 +114,13 @@ impl FetchRequest {
         w.i8(self.isolation_level);
         if version >= 7 {
             w.i32(self.session_id);
-        }
-        if version >= 7 {
             w.i32(self.session_epoch);
         }
         w.array(&self.topics, |w, x| x.write(w, version));
         if version >= 7 {
             w.array(&self.forgotten_topics_data, |w, x| x.write(w, version));
-        } else if !self.forgotten_topics_data.is_empty() {
+        }
+        if version < 7 && !self.forgotten_topics_data.is_empty() {
             w.refuse("FetchRequest.ForgottenTopicsData", version);
         }
         if version >= 11 {
@@ -181,8 +179,6 @@ impl ReplicaState {
         let mut out = Self::default();
         if version >= 15 {
             out.replica_id = r.i32();
-        }
-        if version >= 15 {
             out.replica_epoch = r.i64();
         }
         out.unknown_tags = r.unknown_tags();
@@ -193,12 +189,14 @@ impl ReplicaState {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 15 {
             w.i32(self.replica_id);
-        } else if self.replica_id != -1 {
+        }
+        if version < 15 && self.replica_id != -1 {
             w.refuse("FetchRequest.ReplicaId", version);
         }
         if version >= 15 {
             w.i64(self.replica_epoch);
-        } else if self.replica_epoch != -1 {
+        }
+        if version < 15 && self.replica_epoch != -1 {
             w.refuse("FetchRequest.ReplicaEpoch", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -281,7 +279,8 @@ impl FetchPartition {
         w.i64(self.fetch_offset);
         if version >= 12 {
             w.i32(self.last_fetched_epoch);
-        } else if self.last_fetched_epoch != -1 {
+        }
+        if version < 12 && self.last_fetched_epoch != -1 {
             w.refuse("FetchRequest.LastFetchedEpoch", version);
         }
         if version >= 5 {
@@ -361,7 +360,7 @@ impl ForgottenTopic {
     /// Reads it in `version`; the reader keeps the first error.
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
-        if (version >= 7 && version <= 12) {
+        if version >= 7 && version <= 12 {
             out.topic = r.str();
         }
         if version >= 13 {
@@ -376,7 +375,7 @@ impl ForgottenTopic {
 
     /// Writes it in `version`; the writer keeps the first error.
     pub fn write(&self, w: &mut Writer, version: i16) {
-        if (version >= 7 && version <= 12) {
+        if version >= 7 && version <= 12 {
             w.str(&self.topic);
         }
         if version >= 13 {
@@ -384,7 +383,8 @@ impl ForgottenTopic {
         }
         if version >= 7 {
             w.array(&self.partitions, |w, x| w.i32(*x));
-        } else if !self.partitions.is_empty() {
+        }
+        if version < 7 && !self.partitions.is_empty() {
             w.refuse("FetchRequest.Partitions", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -418,11 +418,9 @@ impl FetchResponse {
         out.throttle_time_ms = r.i32();
         if version >= 7 {
             out.error_code = r.i16();
-        }
-        if version >= 7 {
             out.session_id = r.i32();
         }
-        out.responses = r.array(2, |r| FetchableTopicResponse::read(r, version));
+        out.responses = r.array(3, |r| FetchableTopicResponse::read(r, version));
         let unknown = r.tags(|r, tag| {
             match tag {
                 0 if version >= 16 => out.node_endpoints = r.array(1, |r| NodeEndpoint::read(r, version)),
@@ -440,8 +438,6 @@ impl FetchResponse {
         w.i32(self.throttle_time_ms);
         if version >= 7 {
             w.i16(self.error_code);
-        }
-        if version >= 7 {
             w.i32(self.session_id);
         }
         w.array(&self.responses, |w, x| x.write(w, version));
@@ -493,8 +489,6 @@ impl EpochEndOffset {
         let mut out = Self::default();
         if version >= 12 {
             out.epoch = r.i32();
-        }
-        if version >= 12 {
             out.end_offset = r.i64();
         }
         out.unknown_tags = r.unknown_tags();
@@ -505,8 +499,6 @@ impl EpochEndOffset {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 12 {
             w.i32(self.epoch);
-        }
-        if version >= 12 {
             w.i64(self.end_offset);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -536,8 +528,6 @@ impl LeaderIdAndEpoch {
         let mut out = Self::default();
         if version >= 12 {
             out.leader_id = r.i32();
-        }
-        if version >= 12 {
             out.leader_epoch = r.i32();
         }
         out.unknown_tags = r.unknown_tags();
@@ -548,8 +538,6 @@ impl LeaderIdAndEpoch {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 12 {
             w.i32(self.leader_id);
-        }
-        if version >= 12 {
             w.i32(self.leader_epoch);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -754,7 +742,7 @@ impl FetchableTopicResponse {
         if version >= 13 {
             out.topic_id = r.uuid();
         }
-        out.partitions = r.array(24, |r| PartitionData::read(r, version));
+        out.partitions = r.array(30, |r| PartitionData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -793,14 +781,8 @@ impl NodeEndpoint {
         let mut out = Self::default();
         if version >= 16 {
             out.node_id = r.i32();
-        }
-        if version >= 16 {
             out.host = r.str();
-        }
-        if version >= 16 {
             out.port = r.i32();
-        }
-        if version >= 16 {
             out.rack = r.nullable_str();
         }
         out.unknown_tags = r.unknown_tags();
@@ -811,14 +793,8 @@ impl NodeEndpoint {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 16 {
             w.i32(self.node_id);
-        }
-        if version >= 16 {
             w.str(&self.host);
-        }
-        if version >= 16 {
             w.i32(self.port);
-        }
-        if version >= 16 {
             w.nullable_str(&self.rack);
         }
         w.unknown_tags(&self.unknown_tags);

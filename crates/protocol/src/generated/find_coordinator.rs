@@ -46,17 +46,20 @@ impl FindCoordinatorRequest {
         w.set_flexible(version >= 3);
         if version <= 3 {
             w.str(&self.key);
-        } else if !self.key.is_empty() {
+        }
+        if version > 3 && !self.key.is_empty() {
             w.refuse("FindCoordinatorRequest.Key", version);
         }
         if version >= 1 {
             w.i8(self.key_type);
-        } else if self.key_type != 0 {
+        }
+        if version < 1 && self.key_type != 0 {
             w.refuse("FindCoordinatorRequest.KeyType", version);
         }
         if version >= 4 {
             w.array(&self.coordinator_keys, Writer::str);
-        } else if !self.coordinator_keys.is_empty() {
+        }
+        if version < 4 && !self.coordinator_keys.is_empty() {
             w.refuse("FindCoordinatorRequest.CoordinatorKeys", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -112,16 +115,12 @@ impl FindCoordinatorResponse {
         if version <= 3 {
             out.error_code = r.i16();
         }
-        if (version >= 1 && version <= 3) {
+        if version >= 1 && version <= 3 {
             out.error_message = r.nullable_str();
         }
         if version <= 3 {
             out.node_id = r.i32();
-        }
-        if version <= 3 {
             out.host = r.str();
-        }
-        if version <= 3 {
             out.port = r.i32();
         }
         if version >= 4 {
@@ -140,16 +139,12 @@ impl FindCoordinatorResponse {
         if version <= 3 {
             w.i16(self.error_code);
         }
-        if (version >= 1 && version <= 3) {
+        if version >= 1 && version <= 3 {
             w.nullable_str(&self.error_message);
         }
         if version <= 3 {
             w.i32(self.node_id);
-        }
-        if version <= 3 {
             w.str(&self.host);
-        }
-        if version <= 3 {
             w.i32(self.port);
         }
         if version >= 4 {
@@ -199,20 +194,10 @@ impl Coordinator {
         let mut out = Self::default();
         if version >= 4 {
             out.key = r.str();
-        }
-        if version >= 4 {
             out.node_id = r.i32();
-        }
-        if version >= 4 {
             out.host = r.str();
-        }
-        if version >= 4 {
             out.port = r.i32();
-        }
-        if version >= 4 {
             out.error_code = r.i16();
-        }
-        if version >= 4 {
             out.error_message = r.nullable_str();
         }
         out.unknown_tags = r.unknown_tags();
@@ -223,20 +208,10 @@ impl Coordinator {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 4 {
             w.str(&self.key);
-        }
-        if version >= 4 {
             w.i32(self.node_id);
-        }
-        if version >= 4 {
             w.str(&self.host);
-        }
-        if version >= 4 {
             w.i32(self.port);
-        }
-        if version >= 4 {
             w.i16(self.error_code);
-        }
-        if version >= 4 {
             w.nullable_str(&self.error_message);
         }
         w.unknown_tags(&self.unknown_tags);

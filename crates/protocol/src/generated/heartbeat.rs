@@ -48,7 +48,8 @@ impl HeartbeatRequest {
         w.str(&self.member_id);
         if version >= 3 {
             w.nullable_str(&self.group_instance_id);
-        } else if self.group_instance_id.is_some() {
+        }
+        if version < 3 && self.group_instance_id.is_some() {
             w.refuse("HeartbeatRequest.GroupInstanceId", version);
         }
         w.unknown_tags(&self.unknown_tags);

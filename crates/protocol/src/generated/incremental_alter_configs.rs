@@ -26,7 +26,7 @@ impl IncrementalAlterConfigsRequest {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 1);
         let mut out = Self::default();
-        out.resources = r.array(3, |r| AlterConfigsResource::read(r, version));
+        out.resources = r.array(4, |r| AlterConfigsResource::read(r, version));
         out.validate_only = r.bool();
         out.unknown_tags = r.unknown_tags();
         out
@@ -108,7 +108,7 @@ impl AlterConfigsResource {
         let mut out = Self::default();
         out.resource_type = r.i8();
         out.resource_name = r.str();
-        out.configs = r.array(3, |r| AlterableConfig::read(r, version));
+        out.configs = r.array(4, |r| AlterableConfig::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -141,7 +141,7 @@ impl IncrementalAlterConfigsResponse {
         r.set_flexible(version >= 1);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.responses = r.array(5, |r| AlterConfigsResourceResponse::read(r, version));
+        out.responses = r.array(6, |r| AlterConfigsResourceResponse::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -52,14 +52,10 @@ impl InitProducerIdRequest {
         out.transaction_timeout_ms = r.i32();
         if version >= 3 {
             out.producer_id = r.i64();
-        }
-        if version >= 3 {
             out.producer_epoch = r.i16();
         }
         if version >= 6 {
             out.enable2_pc = r.bool();
-        }
-        if version >= 6 {
             out.keep_prepared_txn = r.bool();
         }
         out.unknown_tags = r.unknown_tags();
@@ -73,22 +69,26 @@ impl InitProducerIdRequest {
         w.i32(self.transaction_timeout_ms);
         if version >= 3 {
             w.i64(self.producer_id);
-        } else if self.producer_id != -1 {
+        }
+        if version < 3 && self.producer_id != -1 {
             w.refuse("InitProducerIdRequest.ProducerId", version);
         }
         if version >= 3 {
             w.i16(self.producer_epoch);
-        } else if self.producer_epoch != -1 {
+        }
+        if version < 3 && self.producer_epoch != -1 {
             w.refuse("InitProducerIdRequest.ProducerEpoch", version);
         }
         if version >= 6 {
             w.bool(self.enable2_pc);
-        } else if self.enable2_pc {
+        }
+        if version < 6 && self.enable2_pc {
             w.refuse("InitProducerIdRequest.Enable2Pc", version);
         }
         if version >= 6 {
             w.bool(self.keep_prepared_txn);
-        } else if self.keep_prepared_txn {
+        }
+        if version < 6 && self.keep_prepared_txn {
             w.refuse("InitProducerIdRequest.KeepPreparedTxn", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -156,8 +156,6 @@ impl InitProducerIdResponse {
         out.producer_epoch = r.i16();
         if version >= 6 {
             out.ongoing_txn_producer_id = r.i64();
-        }
-        if version >= 6 {
             out.ongoing_txn_producer_epoch = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -173,8 +171,6 @@ impl InitProducerIdResponse {
         w.i16(self.producer_epoch);
         if version >= 6 {
             w.i64(self.ongoing_txn_producer_id);
-        }
-        if version >= 6 {
             w.i16(self.ongoing_txn_producer_epoch);
         }
         w.unknown_tags(&self.unknown_tags);

@@ -64,7 +64,7 @@ impl JoinGroupRequest {
             out.group_instance_id = r.nullable_str();
         }
         out.protocol_type = r.str();
-        out.protocols = r.array(2, |r| JoinGroupRequestProtocol::read(r, version));
+        out.protocols = r.array(3, |r| JoinGroupRequestProtocol::read(r, version));
         if version >= 8 {
             out.reason = r.nullable_str();
         }
@@ -83,7 +83,8 @@ impl JoinGroupRequest {
         w.str(&self.member_id);
         if version >= 5 {
             w.nullable_str(&self.group_instance_id);
-        } else if self.group_instance_id.is_some() {
+        }
+        if version < 5 && self.group_instance_id.is_some() {
             w.refuse("JoinGroupRequest.GroupInstanceId", version);
         }
         w.str(&self.protocol_type);
@@ -202,7 +203,7 @@ impl JoinGroupResponse {
             out.skip_assignment = r.bool();
         }
         out.member_id = r.str();
-        out.members = r.array(2, |r| JoinGroupResponseMember::read(r, version));
+        out.members = r.array(4, |r| JoinGroupResponseMember::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

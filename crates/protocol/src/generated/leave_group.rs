@@ -45,12 +45,14 @@ impl LeaveGroupRequest {
         w.str(&self.group_id);
         if version <= 2 {
             w.str(&self.member_id);
-        } else if !self.member_id.is_empty() {
+        }
+        if version > 2 && !self.member_id.is_empty() {
             w.refuse("LeaveGroupRequest.MemberId", version);
         }
         if version >= 3 {
             w.array(&self.members, |w, x| x.write(w, version));
-        } else if !self.members.is_empty() {
+        }
+        if version < 3 && !self.members.is_empty() {
             w.refuse("LeaveGroupRequest.Members", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -91,8 +93,6 @@ impl MemberIdentity {
         let mut out = Self::default();
         if version >= 3 {
             out.member_id = r.str();
-        }
-        if version >= 3 {
             out.group_instance_id = r.nullable_str();
         }
         if version >= 5 {
@@ -106,12 +106,14 @@ impl MemberIdentity {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 3 {
             w.str(&self.member_id);
-        } else if !self.member_id.is_empty() {
+        }
+        if version < 3 && !self.member_id.is_empty() {
             w.refuse("LeaveGroupRequest.MemberId", version);
         }
         if version >= 3 {
             w.nullable_str(&self.group_instance_id);
-        } else if self.group_instance_id.is_some() {
+        }
+        if version < 3 && self.group_instance_id.is_some() {
             w.refuse("LeaveGroupRequest.GroupInstanceId", version);
         }
         if version >= 5 {
@@ -200,11 +202,7 @@ impl MemberResponse {
         let mut out = Self::default();
         if version >= 3 {
             out.member_id = r.str();
-        }
-        if version >= 3 {
             out.group_instance_id = r.nullable_str();
-        }
-        if version >= 3 {
             out.error_code = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -215,11 +213,7 @@ impl MemberResponse {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 3 {
             w.str(&self.member_id);
-        }
-        if version >= 3 {
             w.nullable_str(&self.group_instance_id);
-        }
-        if version >= 3 {
             w.i16(self.error_code);
         }
         w.unknown_tags(&self.unknown_tags);

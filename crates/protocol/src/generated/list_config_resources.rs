@@ -36,7 +36,8 @@ impl ListConfigResourcesRequest {
         w.set_flexible(true);
         if version >= 1 {
             w.array(&self.resource_types, |w, x| w.i8(*x));
-        } else if !self.resource_types.is_empty() {
+        }
+        if version < 1 && !self.resource_types.is_empty() {
             w.refuse("ListConfigResourcesRequest.ResourceTypes", version);
         }
         w.unknown_tags(&self.unknown_tags);

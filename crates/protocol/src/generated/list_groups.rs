@@ -41,12 +41,14 @@ impl ListGroupsRequest {
         w.set_flexible(version >= 3);
         if version >= 4 {
             w.array(&self.states_filter, Writer::str);
-        } else if !self.states_filter.is_empty() {
+        }
+        if version < 4 && !self.states_filter.is_empty() {
             w.refuse("ListGroupsRequest.StatesFilter", version);
         }
         if version >= 5 {
             w.array(&self.types_filter, Writer::str);
-        } else if !self.types_filter.is_empty() {
+        }
+        if version < 5 && !self.types_filter.is_empty() {
             w.refuse("ListGroupsRequest.TypesFilter", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -92,7 +94,7 @@ impl ListGroupsResponse {
             out.throttle_time_ms = r.i32();
         }
         out.error_code = r.i16();
-        out.groups = r.array(2, |r| ListedGroup::read(r, version));
+        out.groups = r.array(3, |r| ListedGroup::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

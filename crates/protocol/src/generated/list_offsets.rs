@@ -34,7 +34,7 @@ impl ListOffsetsRequest {
         if version >= 2 {
             out.isolation_level = r.i8();
         }
-        out.topics = r.array(2, |r| ListOffsetsTopic::read(r, version));
+        out.topics = r.array(3, |r| ListOffsetsTopic::read(r, version));
         if version >= 10 {
             out.timeout_ms = r.i32();
         }
@@ -48,7 +48,8 @@ impl ListOffsetsRequest {
         w.i32(self.replica_id);
         if version >= 2 {
             w.i8(self.isolation_level);
-        } else if self.isolation_level != 0 {
+        }
+        if version < 2 && self.isolation_level != 0 {
             w.refuse("ListOffsetsRequest.IsolationLevel", version);
         }
         w.array(&self.topics, |w, x| x.write(w, version));
@@ -167,7 +168,7 @@ impl ListOffsetsResponse {
         if version >= 2 {
             out.throttle_time_ms = r.i32();
         }
-        out.topics = r.array(2, |r| ListOffsetsTopicResponse::read(r, version));
+        out.topics = r.array(3, |r| ListOffsetsTopicResponse::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -61,12 +61,14 @@ impl ListTransactionsRequest {
         w.array(&self.producer_id_filters, |w, x| w.i64(*x));
         if version >= 1 {
             w.i64(self.duration_filter);
-        } else if self.duration_filter != -1 {
+        }
+        if version < 1 && self.duration_filter != -1 {
             w.refuse("ListTransactionsRequest.DurationFilter", version);
         }
         if version >= 2 {
             w.nullable_str(&self.transactional_id_pattern);
-        } else if self.transactional_id_pattern.is_some() {
+        }
+        if version < 2 && self.transactional_id_pattern.is_some() {
             w.refuse("ListTransactionsRequest.TransactionalIdPattern", version);
         }
         w.unknown_tags(&self.unknown_tags);

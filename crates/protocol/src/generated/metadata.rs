@@ -43,14 +43,14 @@ impl MetadataRequest {
         r.set_flexible(version >= 9);
         let mut out = Self::default();
         out.topics = if version >= 1 {
-            r.nullable_array(1, |r| MetadataRequestTopic::read(r, version))
+            r.nullable_array(2, |r| MetadataRequestTopic::read(r, version))
         } else {
-            Some(r.array(1, |r| MetadataRequestTopic::read(r, version)))
+            Some(r.array(2, |r| MetadataRequestTopic::read(r, version)))
         };
         if version >= 4 {
             out.allow_auto_topic_creation = r.bool();
         }
-        if (version >= 8 && version <= 10) {
+        if version >= 8 && version <= 10 {
             out.include_cluster_authorized_operations = r.bool();
         }
         if version >= 8 {
@@ -73,17 +73,20 @@ impl MetadataRequest {
         }
         if version >= 4 {
             w.bool(self.allow_auto_topic_creation);
-        } else if !self.allow_auto_topic_creation {
+        }
+        if version < 4 && !self.allow_auto_topic_creation {
             w.refuse("MetadataRequest.AllowAutoTopicCreation", version);
         }
-        if (version >= 8 && version <= 10) {
+        if version >= 8 && version <= 10 {
             w.bool(self.include_cluster_authorized_operations);
-        } else if self.include_cluster_authorized_operations {
+        }
+        if (version < 8 || version > 10) && self.include_cluster_authorized_operations {
             w.refuse("MetadataRequest.IncludeClusterAuthorizedOperations", version);
         }
         if version >= 8 {
             w.bool(self.include_topic_authorized_operations);
-        } else if self.include_topic_authorized_operations {
+        }
+        if version < 8 && self.include_topic_authorized_operations {
             w.refuse("MetadataRequest.IncludeTopicAuthorizedOperations", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -191,15 +194,15 @@ impl MetadataResponse {
         if version >= 3 {
             out.throttle_time_ms = r.i32();
         }
-        out.brokers = r.array(9, |r| MetadataResponseBroker::read(r, version));
+        out.brokers = r.array(10, |r| MetadataResponseBroker::read(r, version));
         if version >= 2 {
             out.cluster_id = r.nullable_str();
         }
         if version >= 1 {
             out.controller_id = r.i32();
         }
-        out.topics = r.array(4, |r| MetadataResponseTopic::read(r, version));
-        if (version >= 8 && version <= 10) {
+        out.topics = r.array(8, |r| MetadataResponseTopic::read(r, version));
+        if version >= 8 && version <= 10 {
             out.cluster_authorized_operations = r.i32();
         }
         if version >= 13 {
@@ -223,7 +226,7 @@ impl MetadataResponse {
             w.i32(self.controller_id);
         }
         w.array(&self.topics, |w, x| x.write(w, version));
-        if (version >= 8 && version <= 10) {
+        if version >= 8 && version <= 10 {
             w.i32(self.cluster_authorized_operations);
         }
         if version >= 13 {
@@ -406,7 +409,7 @@ impl MetadataResponseTopic {
         if version >= 1 {
             out.is_internal = r.bool();
         }
-        out.partitions = r.array(12, |r| MetadataResponsePartition::read(r, version));
+        out.partitions = r.array(18, |r| MetadataResponsePartition::read(r, version));
         if version >= 8 {
             out.topic_authorized_operations = r.i32();
         }

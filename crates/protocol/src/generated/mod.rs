@@ -63,6 +63,7 @@ pub mod records;
 pub mod remove_raft_voter;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
+pub mod schema;
 pub mod share_group_heartbeat;
 pub mod sync_group;
 pub mod txn_offset_commit;

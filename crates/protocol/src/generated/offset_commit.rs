@@ -57,7 +57,7 @@ impl OffsetCommitRequest {
         if version <= 4 {
             out.retention_time_ms = r.i64();
         }
-        out.topics = r.array(2, |r| OffsetCommitRequestTopic::read(r, version));
+        out.topics = r.array(3, |r| OffsetCommitRequestTopic::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -70,7 +70,8 @@ impl OffsetCommitRequest {
         w.str(&self.member_id);
         if version >= 7 {
             w.nullable_str(&self.group_instance_id);
-        } else if self.group_instance_id.is_some() {
+        }
+        if version < 7 && self.group_instance_id.is_some() {
             w.refuse("OffsetCommitRequest.GroupInstanceId", version);
         }
         if version <= 4 {
@@ -172,7 +173,7 @@ impl OffsetCommitRequestTopic {
         if version >= 10 {
             out.topic_id = r.uuid();
         }
-        out.partitions = r.array(13, |r| OffsetCommitRequestPartition::read(r, version));
+        out.partitions = r.array(14, |r| OffsetCommitRequestPartition::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -211,7 +212,7 @@ impl OffsetCommitResponse {
         if version >= 3 {
             out.throttle_time_ms = r.i32();
         }
-        out.topics = r.array(2, |r| OffsetCommitResponseTopic::read(r, version));
+        out.topics = r.array(3, |r| OffsetCommitResponseTopic::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

@@ -25,7 +25,7 @@ impl OffsetDeleteRequest {
         r.set_flexible(false);
         let mut out = Self::default();
         out.group_id = r.str();
-        out.topics = r.array(2, |r| OffsetDeleteRequestTopic::read(r, version));
+        out.topics = r.array(6, |r| OffsetDeleteRequestTopic::read(r, version));
         out
     }
 
@@ -118,7 +118,7 @@ impl OffsetDeleteResponse {
         let mut out = Self::default();
         out.error_code = r.i16();
         out.throttle_time_ms = r.i32();
-        out.topics = r.array(2, |r| OffsetDeleteResponseTopic::read(r, version));
+        out.topics = r.array(6, |r| OffsetDeleteResponseTopic::read(r, version));
         out
     }
 

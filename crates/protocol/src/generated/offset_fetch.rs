@@ -32,8 +32,6 @@ impl OffsetFetchRequest {
         let mut out = Self::default();
         if version <= 7 {
             out.group_id = r.str();
-        }
-        if version <= 7 {
             out.topics = if version >= 2 {
                 r.nullable_array(1, |r| OffsetFetchRequestTopic::read(r, version))
             } else {
@@ -55,7 +53,8 @@ impl OffsetFetchRequest {
         w.set_flexible(version >= 6);
         if version <= 7 {
             w.str(&self.group_id);
-        } else if !self.group_id.is_empty() {
+        }
+        if version > 7 && !self.group_id.is_empty() {
             w.refuse("OffsetFetchRequest.GroupId", version);
         }
         if version <= 7 {
@@ -67,17 +66,20 @@ impl OffsetFetchRequest {
                     None => w.refuse_null("OffsetFetchRequest.Topics"),
                 }
             }
-        } else if self.topics.is_some() {
+        }
+        if version > 7 && self.topics.is_some() {
             w.refuse("OffsetFetchRequest.Topics", version);
         }
         if version >= 8 {
             w.array(&self.groups, |w, x| x.write(w, version));
-        } else if !self.groups.is_empty() {
+        }
+        if version < 8 && !self.groups.is_empty() {
             w.refuse("OffsetFetchRequest.Groups", version);
         }
         if version >= 7 {
             w.bool(self.require_stable);
-        } else if self.require_stable {
+        }
+        if version < 7 && self.require_stable {
             w.refuse("OffsetFetchRequest.RequireStable", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -116,8 +118,6 @@ impl OffsetFetchRequestTopic {
         let mut out = Self::default();
         if version <= 7 {
             out.name = r.str();
-        }
-        if version <= 7 {
             out.partition_indexes = r.array(4, Reader::i32);
         }
         out.unknown_tags = r.unknown_tags();
@@ -128,12 +128,14 @@ impl OffsetFetchRequestTopic {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version <= 7 {
             w.str(&self.name);
-        } else if !self.name.is_empty() {
+        }
+        if version > 7 && !self.name.is_empty() {
             w.refuse("OffsetFetchRequest.Name", version);
         }
         if version <= 7 {
             w.array(&self.partition_indexes, |w, x| w.i32(*x));
-        } else if !self.partition_indexes.is_empty() {
+        }
+        if version > 7 && !self.partition_indexes.is_empty() {
             w.refuse("OffsetFetchRequest.PartitionIndexes", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -157,7 +159,7 @@ impl OffsetFetchRequestTopics {
     /// Reads it in `version`; the reader keeps the first error.
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
-        if (version >= 8 && version <= 9) {
+        if version >= 8 && version <= 9 {
             out.name = r.str();
         }
         if version >= 10 {
@@ -172,7 +174,7 @@ impl OffsetFetchRequestTopics {
 
     /// Writes it in `version`; the writer keeps the first error.
     pub fn write(&self, w: &mut Writer, version: i16) {
-        if (version >= 8 && version <= 9) {
+        if version >= 8 && version <= 9 {
             w.str(&self.name);
         }
         if version >= 10 {
@@ -180,7 +182,8 @@ impl OffsetFetchRequestTopics {
         }
         if version >= 8 {
             w.array(&self.partition_indexes, |w, x| w.i32(*x));
-        } else if !self.partition_indexes.is_empty() {
+        }
+        if version < 8 && !self.partition_indexes.is_empty() {
             w.refuse("OffsetFetchRequest.PartitionIndexes", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -223,8 +226,6 @@ impl OffsetFetchRequestGroup {
         }
         if version >= 9 {
             out.member_id = r.nullable_str();
-        }
-        if version >= 9 {
             out.member_epoch = r.i32();
         }
         if version >= 8 {
@@ -238,18 +239,18 @@ impl OffsetFetchRequestGroup {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 8 {
             w.str(&self.group_id);
-        } else if !self.group_id.is_empty() {
+        }
+        if version < 8 && !self.group_id.is_empty() {
             w.refuse("OffsetFetchRequest.GroupId", version);
         }
         if version >= 9 {
             w.nullable_str(&self.member_id);
-        }
-        if version >= 9 {
             w.i32(self.member_epoch);
         }
         if version >= 8 {
             w.nullable_array(&self.topics, |w, x| x.write(w, version));
-        } else if self.topics.is_some() {
+        }
+        if version < 8 && self.topics.is_some() {
             w.refuse("OffsetFetchRequest.Topics", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -284,7 +285,7 @@ impl OffsetFetchResponse {
         if version <= 7 {
             out.topics = r.array(1, |r| OffsetFetchResponseTopic::read(r, version));
         }
-        if (version >= 2 && version <= 7) {
+        if version >= 2 && version <= 7 {
             out.error_code = r.i16();
         }
         if version >= 8 {
@@ -303,7 +304,7 @@ impl OffsetFetchResponse {
         if version <= 7 {
             w.array(&self.topics, |w, x| x.write(w, version));
         }
-        if (version >= 2 && version <= 7) {
+        if version >= 2 && version <= 7 {
             w.i16(self.error_code);
         }
         if version >= 8 {
@@ -364,17 +365,13 @@ impl OffsetFetchResponsePartition {
         let mut out = Self::default();
         if version <= 7 {
             out.partition_index = r.i32();
-        }
-        if version <= 7 {
             out.committed_offset = r.i64();
         }
-        if (version >= 5 && version <= 7) {
+        if version >= 5 && version <= 7 {
             out.committed_leader_epoch = r.i32();
         }
         if version <= 7 {
             out.metadata = r.nullable_str();
-        }
-        if version <= 7 {
             out.error_code = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -385,17 +382,13 @@ impl OffsetFetchResponsePartition {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version <= 7 {
             w.i32(self.partition_index);
-        }
-        if version <= 7 {
             w.i64(self.committed_offset);
         }
-        if (version >= 5 && version <= 7) {
+        if version >= 5 && version <= 7 {
             w.i32(self.committed_leader_epoch);
         }
         if version <= 7 {
             w.nullable_str(&self.metadata);
-        }
-        if version <= 7 {
             w.i16(self.error_code);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -419,8 +412,6 @@ impl OffsetFetchResponseTopic {
         let mut out = Self::default();
         if version <= 7 {
             out.name = r.str();
-        }
-        if version <= 7 {
             out.partitions = r.array(1, |r| OffsetFetchResponsePartition::read(r, version));
         }
         out.unknown_tags = r.unknown_tags();
@@ -431,8 +422,6 @@ impl OffsetFetchResponseTopic {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version <= 7 {
             w.str(&self.name);
-        }
-        if version <= 7 {
             w.array(&self.partitions, |w, x| x.write(w, version));
         }
         w.unknown_tags(&self.unknown_tags);
@@ -475,17 +464,9 @@ impl OffsetFetchResponsePartitions {
         let mut out = Self::default();
         if version >= 8 {
             out.partition_index = r.i32();
-        }
-        if version >= 8 {
             out.committed_offset = r.i64();
-        }
-        if version >= 8 {
             out.committed_leader_epoch = r.i32();
-        }
-        if version >= 8 {
             out.metadata = r.nullable_str();
-        }
-        if version >= 8 {
             out.error_code = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -496,17 +477,9 @@ impl OffsetFetchResponsePartitions {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 8 {
             w.i32(self.partition_index);
-        }
-        if version >= 8 {
             w.i64(self.committed_offset);
-        }
-        if version >= 8 {
             w.i32(self.committed_leader_epoch);
-        }
-        if version >= 8 {
             w.nullable_str(&self.metadata);
-        }
-        if version >= 8 {
             w.i16(self.error_code);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -530,7 +503,7 @@ impl OffsetFetchResponseTopics {
     /// Reads it in `version`; the reader keeps the first error.
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
-        if (version >= 8 && version <= 9) {
+        if version >= 8 && version <= 9 {
             out.name = r.str();
         }
         if version >= 10 {
@@ -545,7 +518,7 @@ impl OffsetFetchResponseTopics {
 
     /// Writes it in `version`; the writer keeps the first error.
     pub fn write(&self, w: &mut Writer, version: i16) {
-        if (version >= 8 && version <= 9) {
+        if version >= 8 && version <= 9 {
             w.str(&self.name);
         }
         if version >= 10 {
@@ -577,11 +550,7 @@ impl OffsetFetchResponseGroup {
         let mut out = Self::default();
         if version >= 8 {
             out.group_id = r.str();
-        }
-        if version >= 8 {
             out.topics = r.array(1, |r| OffsetFetchResponseTopics::read(r, version));
-        }
-        if version >= 8 {
             out.error_code = r.i16();
         }
         out.unknown_tags = r.unknown_tags();
@@ -592,11 +561,7 @@ impl OffsetFetchResponseGroup {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 8 {
             w.str(&self.group_id);
-        }
-        if version >= 8 {
             w.array(&self.topics, |w, x| x.write(w, version));
-        }
-        if version >= 8 {
             w.i16(self.error_code);
         }
         w.unknown_tags(&self.unknown_tags);

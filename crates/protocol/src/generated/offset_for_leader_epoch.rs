@@ -35,7 +35,7 @@ impl OffsetForLeaderEpochRequest {
         if version >= 3 {
             out.replica_id = r.i32();
         }
-        out.topics = r.array(2, |r| OffsetForLeaderTopic::read(r, version));
+        out.topics = r.array(3, |r| OffsetForLeaderTopic::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -153,7 +153,7 @@ impl OffsetForLeaderEpochResponse {
         r.set_flexible(version >= 4);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.topics = r.array(2, |r| OffsetForLeaderTopicResult::read(r, version));
+        out.topics = r.array(3, |r| OffsetForLeaderTopicResult::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

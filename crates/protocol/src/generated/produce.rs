@@ -33,7 +33,7 @@ impl ProduceRequest {
         out.transactional_id = r.nullable_str();
         out.acks = r.i16();
         out.timeout_ms = r.i32();
-        out.topic_data = r.array(2, |r| TopicProduceData::read(r, version));
+        out.topic_data = r.array(3, |r| TopicProduceData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -116,7 +116,7 @@ impl TopicProduceData {
         if version >= 13 {
             out.topic_id = r.uuid();
         }
-        out.partition_data = r.array(5, |r| PartitionProduceData::read(r, version));
+        out.partition_data = r.array(6, |r| PartitionProduceData::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -154,7 +154,7 @@ impl ProduceResponse {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(version >= 9);
         let mut out = Self::default();
-        out.responses = r.array(2, |r| TopicProduceResponse::read(r, version));
+        out.responses = r.array(3, |r| TopicProduceResponse::read(r, version));
         out.throttle_time_ms = r.i32();
         let unknown = r.tags(|r, tag| {
             match tag {
@@ -214,8 +214,6 @@ impl BatchIndexAndErrorMessage {
         let mut out = Self::default();
         if version >= 8 {
             out.batch_index = r.i32();
-        }
-        if version >= 8 {
             out.batch_index_error_message = r.nullable_str();
         }
         out.unknown_tags = r.unknown_tags();
@@ -226,8 +224,6 @@ impl BatchIndexAndErrorMessage {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 8 {
             w.i32(self.batch_index);
-        }
-        if version >= 8 {
             w.nullable_str(&self.batch_index_error_message);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -257,8 +253,6 @@ impl LeaderIdAndEpoch {
         let mut out = Self::default();
         if version >= 10 {
             out.leader_id = r.i32();
-        }
-        if version >= 10 {
             out.leader_epoch = r.i32();
         }
         out.unknown_tags = r.unknown_tags();
@@ -269,8 +263,6 @@ impl LeaderIdAndEpoch {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 10 {
             w.i32(self.leader_id);
-        }
-        if version >= 10 {
             w.i32(self.leader_epoch);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -329,8 +321,6 @@ impl PartitionProduceResponse {
         }
         if version >= 8 {
             out.record_errors = r.array(1, |r| BatchIndexAndErrorMessage::read(r, version));
-        }
-        if version >= 8 {
             out.error_message = r.nullable_str();
         }
         let unknown = r.tags(|r, tag| {
@@ -355,8 +345,6 @@ impl PartitionProduceResponse {
         }
         if version >= 8 {
             w.array(&self.record_errors, |w, x| x.write(w, version));
-        }
-        if version >= 8 {
             w.nullable_str(&self.error_message);
         }
         w.tags(&self.unknown_tags, |w| {
@@ -431,14 +419,8 @@ impl NodeEndpoint {
         let mut out = Self::default();
         if version >= 10 {
             out.node_id = r.i32();
-        }
-        if version >= 10 {
             out.host = r.str();
-        }
-        if version >= 10 {
             out.port = r.i32();
-        }
-        if version >= 10 {
             out.rack = r.nullable_str();
         }
         out.unknown_tags = r.unknown_tags();
@@ -449,14 +431,8 @@ impl NodeEndpoint {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 10 {
             w.i32(self.node_id);
-        }
-        if version >= 10 {
             w.str(&self.host);
-        }
-        if version >= 10 {
             w.i32(self.port);
-        }
-        if version >= 10 {
             w.nullable_str(&self.rack);
         }
         w.unknown_tags(&self.unknown_tags);

@@ -65,7 +65,7 @@ impl SaslHandshakeResponse {
         r.set_flexible(false);
         let mut out = Self::default();
         out.error_code = r.i16();
-        out.mechanisms = r.array(1, Reader::str);
+        out.mechanisms = r.array(2, Reader::str);
         out
     }
 

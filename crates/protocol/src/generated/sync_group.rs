@@ -44,11 +44,9 @@ impl SyncGroupRequest {
         }
         if version >= 5 {
             out.protocol_type = r.nullable_str();
-        }
-        if version >= 5 {
             out.protocol_name = r.nullable_str();
         }
-        out.assignments = r.array(2, |r| SyncGroupRequestAssignment::read(r, version));
+        out.assignments = r.array(3, |r| SyncGroupRequestAssignment::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -61,13 +59,12 @@ impl SyncGroupRequest {
         w.str(&self.member_id);
         if version >= 3 {
             w.nullable_str(&self.group_instance_id);
-        } else if self.group_instance_id.is_some() {
+        }
+        if version < 3 && self.group_instance_id.is_some() {
             w.refuse("SyncGroupRequest.GroupInstanceId", version);
         }
         if version >= 5 {
             w.nullable_str(&self.protocol_type);
-        }
-        if version >= 5 {
             w.nullable_str(&self.protocol_name);
         }
         w.array(&self.assignments, |w, x| x.write(w, version));
@@ -149,8 +146,6 @@ impl SyncGroupResponse {
         out.error_code = r.i16();
         if version >= 5 {
             out.protocol_type = r.nullable_str();
-        }
-        if version >= 5 {
             out.protocol_name = r.nullable_str();
         }
         out.assignment = r.bytes();
@@ -167,8 +162,6 @@ impl SyncGroupResponse {
         w.i16(self.error_code);
         if version >= 5 {
             w.nullable_str(&self.protocol_type);
-        }
-        if version >= 5 {
             w.nullable_str(&self.protocol_name);
         }
         w.bytes(&self.assignment);

@@ -60,14 +60,10 @@ impl TxnOffsetCommitRequest {
         out.producer_epoch = r.i16();
         if version >= 3 {
             out.generation_id = r.i32();
-        }
-        if version >= 3 {
             out.member_id = r.str();
-        }
-        if version >= 3 {
             out.group_instance_id = r.nullable_str();
         }
-        out.topics = r.array(2, |r| TxnOffsetCommitRequestTopic::read(r, version));
+        out.topics = r.array(3, |r| TxnOffsetCommitRequestTopic::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -81,17 +77,20 @@ impl TxnOffsetCommitRequest {
         w.i16(self.producer_epoch);
         if version >= 3 {
             w.i32(self.generation_id);
-        } else if self.generation_id != -1 {
+        }
+        if version < 3 && self.generation_id != -1 {
             w.refuse("TxnOffsetCommitRequest.GenerationId", version);
         }
         if version >= 3 {
             w.str(&self.member_id);
-        } else if !self.member_id.is_empty() {
+        }
+        if version < 3 && !self.member_id.is_empty() {
             w.refuse("TxnOffsetCommitRequest.MemberId", version);
         }
         if version >= 3 {
             w.nullable_str(&self.group_instance_id);
-        } else if self.group_instance_id.is_some() {
+        }
+        if version < 3 && self.group_instance_id.is_some() {
             w.refuse("TxnOffsetCommitRequest.GroupInstanceId", version);
         }
         w.array(&self.topics, |w, x| x.write(w, version));
@@ -183,7 +182,7 @@ impl TxnOffsetCommitRequestTopic {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         let mut out = Self::default();
         out.name = r.str();
-        out.partitions = r.array(13, |r| TxnOffsetCommitRequestPartition::read(r, version));
+        out.partitions = r.array(14, |r| TxnOffsetCommitRequestPartition::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -215,7 +214,7 @@ impl TxnOffsetCommitResponse {
         r.set_flexible(version >= 3);
         let mut out = Self::default();
         out.throttle_time_ms = r.i32();
-        out.topics = r.array(2, |r| TxnOffsetCommitResponseTopic::read(r, version));
+        out.topics = r.array(3, |r| TxnOffsetCommitResponseTopic::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }

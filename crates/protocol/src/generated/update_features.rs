@@ -55,7 +55,8 @@ impl UpdateFeaturesRequest {
         w.array(&self.feature_updates, |w, x| x.write(w, version));
         if version >= 1 {
             w.bool(self.validate_only);
-        } else if self.validate_only {
+        }
+        if version < 1 && self.validate_only {
             w.refuse("UpdateFeaturesRequest.ValidateOnly", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -126,12 +127,14 @@ impl FeatureUpdateKey {
         w.i16(self.max_version_level);
         if version <= 0 {
             w.bool(self.allow_downgrade);
-        } else if self.allow_downgrade {
+        }
+        if version > 0 && self.allow_downgrade {
             w.refuse("UpdateFeaturesRequest.AllowDowngrade", version);
         }
         if version >= 1 {
             w.i8(self.upgrade_type);
-        } else if self.upgrade_type != 1 {
+        }
+        if version < 1 && self.upgrade_type != 1 {
             w.refuse("UpdateFeaturesRequest.UpgradeType", version);
         }
         w.unknown_tags(&self.unknown_tags);

@@ -67,6 +67,9 @@ pub enum DecodeError {
 
 /// Allocation allowed per byte of the frame.
 const BUDGET_PER_BYTE: usize = 16;
+/// What an unknown tag may cost: a growing vector starts with room for four, and later holds at most twice what it
+/// needs beside its old half; and the box around it.
+const UNKNOWN_TAG_COST_BYTES: usize = 4 * size_of::<super::UnknownTag>() + 32;
 /// Allocation allowed to any frame.
 const BUDGET_BASE_BYTES: usize = 1024 * 1024;
 
@@ -377,8 +380,7 @@ impl Reader {
             before = Some(tag);
             self.end = start + size;
             if !known(self, tag) && !self.failed() {
-                // A growing vector holds at most twice what it needs and, while it grows, its old half.
-                if !self.charge(4 * size_of::<super::UnknownTag>()) {
+                if !self.charge(UNKNOWN_TAG_COST_BYTES) {
                     self.end = outer;
                     break;
                 }

@@ -12,6 +12,7 @@ pub struct UnknownTag {
 }
 
 /// Unknown tagged fields in ascending order; one word wide, since there are hardly ever any.
+#[allow(clippy::box_collection, reason = "every decoded struct carries one: 8 bytes instead of 24")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags(Option<Box<Vec<UnknownTag>>>);
 

@@ -24,7 +24,7 @@ impl ConsumerProtocolAssignment {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(false);
         let mut out = Self::default();
-        out.assigned_partitions = r.array(2, |r| TopicPartition::read(r, version));
+        out.assigned_partitions = r.array(6, |r| TopicPartition::read(r, version));
         out.user_data = r.nullable_bytes();
         out
     }
@@ -111,7 +111,7 @@ impl ConsumerProtocolSubscription {
     pub fn read(r: &mut Reader, version: i16) -> Self {
         r.set_flexible(false);
         let mut out = Self::default();
-        out.topics = r.array(1, Reader::str);
+        out.topics = r.array(2, Reader::str);
         out.user_data = r.nullable_bytes();
         if version >= 1 {
             out.owned_partitions =
@@ -173,8 +173,6 @@ impl ConsumerProtocolSubscriptionTopicPartition {
         let mut out = Self::default();
         if version >= 1 {
             out.topic = r.str();
-        }
-        if version >= 1 {
             out.partitions = r.array(4, Reader::i32);
         }
         out
@@ -184,12 +182,14 @@ impl ConsumerProtocolSubscriptionTopicPartition {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version >= 1 {
             w.str(&self.topic);
-        } else if !self.topic.is_empty() {
+        }
+        if version < 1 && !self.topic.is_empty() {
             w.refuse("ConsumerProtocolSubscription.Topic", version);
         }
         if version >= 1 {
             w.array(&self.partitions, |w, x| w.i32(*x));
-        } else if !self.partitions.is_empty() {
+        }
+        if version < 1 && !self.partitions.is_empty() {
             w.refuse("ConsumerProtocolSubscription.Partitions", version);
         }
     }

@@ -240,7 +240,7 @@ impl GroupMetadataValue {
         if version >= 2 {
             out.current_state_timestamp = r.i64();
         }
-        out.members = r.array(9, |r| MemberMetadata::read(r, version));
+        out.members = r.array(15, |r| MemberMetadata::read(r, version));
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -1235,7 +1235,7 @@ pub struct ConsumerGroupRegularExpressionValue {
 
 impl ConsumerGroupRegularExpressionValue {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         r.set_flexible(true);
         let mut out = Self::default();
         out.topics = r.array(1, Reader::str);
@@ -1246,7 +1246,7 @@ impl ConsumerGroupRegularExpressionValue {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.set_flexible(true);
         w.array(&self.topics, Writer::str);
         w.i64(self.version);

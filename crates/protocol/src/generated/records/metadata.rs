@@ -94,7 +94,8 @@ impl RegisterBrokerRecord {
         w.i32(self.broker_id);
         if version >= 2 {
             w.bool(self.is_migrating_zk_broker);
-        } else if self.is_migrating_zk_broker {
+        }
+        if version < 2 && self.is_migrating_zk_broker {
             w.refuse("RegisterBrokerRecord.IsMigratingZkBroker", version);
         }
         w.uuid(&self.incarnation_id);
@@ -105,13 +106,14 @@ impl RegisterBrokerRecord {
         w.bool(self.fenced);
         if version >= 1 {
             w.bool(self.in_controlled_shutdown);
-        } else if self.in_controlled_shutdown {
+        }
+        if version < 1 && self.in_controlled_shutdown {
             w.refuse("RegisterBrokerRecord.InControlledShutdown", version);
         }
-        if !(version >= 3) && !self.log_dirs.is_empty() {
+        if version < 3 && !self.log_dirs.is_empty() {
             w.refuse("RegisterBrokerRecord.LogDirs", version);
         }
-        if !(version >= 4) && self.cordoned_log_dirs.is_some() {
+        if version < 4 && self.cordoned_log_dirs.is_some() {
             w.refuse("RegisterBrokerRecord.CordonedLogDirs", version);
         }
         w.tags(&self.unknown_tags, |w| {
@@ -196,7 +198,7 @@ pub struct BrokerFeature {
 
 impl BrokerFeature {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         let mut out = Self::default();
         out.name = r.str();
         out.min_supported_version = r.i16();
@@ -206,7 +208,7 @@ impl BrokerFeature {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.str(&self.name);
         w.i16(self.min_supported_version);
         w.i16(self.max_supported_version);
@@ -410,13 +412,14 @@ impl PartitionRecord {
         w.i32(self.partition_epoch);
         if version >= 1 {
             w.array(&self.directories, Writer::uuid);
-        } else if !self.directories.is_empty() {
+        }
+        if version < 1 && !self.directories.is_empty() {
             w.refuse("PartitionRecord.Directories", version);
         }
-        if !(version >= 2) && self.eligible_leader_replicas.is_some() {
+        if version < 2 && self.eligible_leader_replicas.is_some() {
             w.refuse("PartitionRecord.EligibleLeaderReplicas", version);
         }
-        if !(version >= 2) && self.last_known_elr.is_some() {
+        if version < 2 && self.last_known_elr.is_some() {
             w.refuse("PartitionRecord.LastKnownElr", version);
         }
         w.tags(&self.unknown_tags, |w| {
@@ -591,13 +594,13 @@ impl PartitionChangeRecord {
         w.set_flexible(true);
         w.i32(self.partition_id);
         w.uuid(&self.topic_id);
-        if !(version >= 1) && self.directories.is_some() {
+        if version < 1 && self.directories.is_some() {
             w.refuse("PartitionChangeRecord.Directories", version);
         }
-        if !(version >= 2) && self.eligible_leader_replicas.is_some() {
+        if version < 2 && self.eligible_leader_replicas.is_some() {
             w.refuse("PartitionChangeRecord.EligibleLeaderReplicas", version);
         }
-        if !(version >= 2) && self.last_known_elr.is_some() {
+        if version < 2 && self.last_known_elr.is_some() {
             w.refuse("PartitionChangeRecord.LastKnownElr", version);
         }
         w.tags(&self.unknown_tags, |w| {
@@ -1107,13 +1110,13 @@ impl BrokerRegistrationChangeRecord {
         w.set_flexible(true);
         w.i32(self.broker_id);
         w.i64(self.broker_epoch);
-        if !(version >= 1) && self.in_controlled_shutdown != 0 {
+        if version < 1 && self.in_controlled_shutdown != 0 {
             w.refuse("BrokerRegistrationChangeRecord.InControlledShutdown", version);
         }
-        if !(version >= 2) && !self.log_dirs.is_empty() {
+        if version < 2 && !self.log_dirs.is_empty() {
             w.refuse("BrokerRegistrationChangeRecord.LogDirs", version);
         }
-        if !(version >= 3) && self.cordoned_log_dirs.is_some() {
+        if version < 3 && self.cordoned_log_dirs.is_some() {
             w.refuse("BrokerRegistrationChangeRecord.CordonedLogDirs", version);
         }
         w.tags(&self.unknown_tags, |w| {
@@ -1622,7 +1625,7 @@ pub struct ControllerFeature {
 
 impl ControllerFeature {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         let mut out = Self::default();
         out.name = r.str();
         out.min_supported_version = r.i16();
@@ -1632,7 +1635,7 @@ impl ControllerFeature {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.str(&self.name);
         w.i16(self.min_supported_version);
         w.i16(self.max_supported_version);

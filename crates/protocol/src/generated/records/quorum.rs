@@ -62,8 +62,6 @@ impl QuorumStateData {
         }
         if version <= 0 {
             out.applied_offset = r.i64();
-        }
-        if version <= 0 {
             out.current_voters = r.nullable_array(1, |r| Voter::read(r, version));
         }
         out.unknown_tags = r.unknown_tags();
@@ -75,7 +73,8 @@ impl QuorumStateData {
         w.set_flexible(true);
         if version <= 0 {
             w.str(&self.cluster_id);
-        } else if !self.cluster_id.is_empty() {
+        }
+        if version > 0 && !self.cluster_id.is_empty() {
             w.refuse("QuorumStateData.ClusterId", version);
         }
         w.i32(self.leader_id);
@@ -83,17 +82,20 @@ impl QuorumStateData {
         w.i32(self.voted_id);
         if version >= 1 {
             w.uuid(&self.voted_directory_id);
-        } else if !self.voted_directory_id.is_zero() {
+        }
+        if version < 1 && !self.voted_directory_id.is_zero() {
             w.refuse("QuorumStateData.VotedDirectoryId", version);
         }
         if version <= 0 {
             w.i64(self.applied_offset);
-        } else if self.applied_offset != 0 {
+        }
+        if version > 0 && self.applied_offset != 0 {
             w.refuse("QuorumStateData.AppliedOffset", version);
         }
         if version <= 0 {
             w.nullable_array(&self.current_voters, |w, x| x.write(w, version));
-        } else if self.current_voters.is_some() {
+        }
+        if version > 0 && self.current_voters.is_some() {
             w.refuse("QuorumStateData.CurrentVoters", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -139,7 +141,8 @@ impl Voter {
     pub fn write(&self, w: &mut Writer, version: i16) {
         if version <= 0 {
             w.i32(self.voter_id);
-        } else if self.voter_id != 0 {
+        }
+        if version > 0 && self.voter_id != 0 {
             w.refuse("QuorumStateData.VoterId", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -161,7 +164,7 @@ pub struct KRaftVersionRecord {
 
 impl KRaftVersionRecord {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         r.set_flexible(true);
         let mut out = Self::default();
         out.version = r.i16();
@@ -171,7 +174,7 @@ impl KRaftVersionRecord {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.set_flexible(true);
         w.i16(self.version);
         w.i16(self.k_raft_version);
@@ -278,7 +281,8 @@ impl LeaderChangeVoter {
         w.i32(self.voter_id);
         if version >= 1 {
             w.uuid(&self.voter_directory_id);
-        } else if !self.voter_directory_id.is_zero() {
+        }
+        if version < 1 && !self.voter_directory_id.is_zero() {
             w.refuse("LeaderChangeMessage.VoterDirectoryId", version);
         }
         w.unknown_tags(&self.unknown_tags);
@@ -298,7 +302,7 @@ pub struct SnapshotFooterRecord {
 
 impl SnapshotFooterRecord {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         r.set_flexible(true);
         let mut out = Self::default();
         out.version = r.i16();
@@ -307,7 +311,7 @@ impl SnapshotFooterRecord {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.set_flexible(true);
         w.i16(self.version);
         w.unknown_tags(&self.unknown_tags);
@@ -344,7 +348,7 @@ pub struct SnapshotHeaderRecord {
 
 impl SnapshotHeaderRecord {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         r.set_flexible(true);
         let mut out = Self::default();
         out.version = r.i16();
@@ -354,7 +358,7 @@ impl SnapshotHeaderRecord {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.set_flexible(true);
         w.i16(self.version);
         w.i64(self.last_contained_log_timestamp);
@@ -471,7 +475,7 @@ pub struct KRaftVersionFeature {
 
 impl KRaftVersionFeature {
     /// Reads it in `version`; the reader keeps the first error.
-    pub fn read(r: &mut Reader, version: i16) -> Self {
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
         let mut out = Self::default();
         out.min_supported_version = r.i16();
         out.max_supported_version = r.i16();
@@ -480,7 +484,7 @@ impl KRaftVersionFeature {
     }
 
     /// Writes it in `version`; the writer keeps the first error.
-    pub fn write(&self, w: &mut Writer, version: i16) {
+    pub fn write(&self, w: &mut Writer, _version: i16) {
         w.i16(self.min_supported_version);
         w.i16(self.max_supported_version);
         w.unknown_tags(&self.unknown_tags);

@@ -184,22 +184,20 @@ impl TransactionLogValue {
         r.set_flexible(version >= 1);
         let mut out = Self::default();
         out.producer_id = r.i64();
-        if !(version >= 1) {
+        if version < 1 {
             out.previous_producer_id = r.i64();
-        }
-        if !(version >= 1) {
             out.next_producer_id = r.i64();
         }
         out.producer_epoch = r.i16();
-        if !(version >= 1) {
+        if version < 1 {
             out.next_producer_epoch = r.i16();
         }
         out.transaction_timeout_ms = r.i32();
         out.transaction_status = r.i8();
-        out.transaction_partitions = r.nullable_array(2, |r| PartitionsSchema::read(r, version));
+        out.transaction_partitions = r.nullable_array(3, |r| PartitionsSchema::read(r, version));
         out.transaction_last_update_timestamp_ms = r.i64();
         out.transaction_start_timestamp_ms = r.i64();
-        if !(version >= 1) {
+        if version < 1 {
             out.client_transaction_version = r.i16();
         }
         let unknown = r.tags(|r, tag| {
@@ -220,14 +218,12 @@ impl TransactionLogValue {
     pub fn write(&self, w: &mut Writer, version: i16) {
         w.set_flexible(version >= 1);
         w.i64(self.producer_id);
-        if !(version >= 1) {
+        if version < 1 {
             w.i64(self.previous_producer_id);
-        }
-        if !(version >= 1) {
             w.i64(self.next_producer_id);
         }
         w.i16(self.producer_epoch);
-        if !(version >= 1) {
+        if version < 1 {
             w.i16(self.next_producer_epoch);
         }
         w.i32(self.transaction_timeout_ms);
@@ -235,7 +231,7 @@ impl TransactionLogValue {
         w.nullable_array(&self.transaction_partitions, |w, x| x.write(w, version));
         w.i64(self.transaction_last_update_timestamp_ms);
         w.i64(self.transaction_start_timestamp_ms);
-        if !(version >= 1) {
+        if version < 1 {
             w.i16(self.client_transaction_version);
         }
         w.tags(&self.unknown_tags, |w| {

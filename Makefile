@@ -1,0 +1,57 @@
+# `make` lists the commands. `make check` never writes; `make fix` and `make gen` do.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Arguments for `make run`, `make test` and `make bench`: make run ARGS="--override listeners=PLAINTEXT://127.0.0.1:19092"
+ARGS ?=
+TIMED := scripts/timed
+
+.PHONY: help run test check fix gen bench fuzz tour setup tools clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: tools ## build the broker and run it on 127.0.0.1:9092, data in ./ottla-data
+	cargo build --release -p ottla-broker
+	exec "$$(scripts/target-directory)/release/ottla-broker" $(ARGS)
+
+test: setup ## every test: unit, crash images, recorded sessions, real clients, the tour
+	$(TIMED) "build" 12 cargo build --workspace --bins
+	$(TIMED) "build tests" 15 scripts/test-runner build $(ARGS)
+	$(TIMED) "tests" 20 scripts/test-runner run $(ARGS)
+	$(TIMED) "doc tests" 5 cargo test --workspace --doc --quiet
+	$(TIMED) "tour" 5 integration-tests/tour.sh
+
+tour: setup ## a file through every codec and a kill -9, with kcat and Python
+	cargo build -p ottla-broker
+	integration-tests/tour.sh
+
+check: tools ## formatting, lints, generated files, house rules
+	$(TIMED) "format" 1 cargo fmt --all --check
+	$(TIMED) "lints" 12 cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(TIMED) "generated files" 1 cargo xtask gen --check
+	$(TIMED) "house rules" 1 cargo xtask tidy
+
+fix: tools ## format, apply what the lints can repair
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged --quiet
+	cargo fmt --all
+
+gen: tools ## write generated code and reference from protocol-spec
+	cargo xtask gen
+
+bench: setup ## figures beside the ceilings of this machine, into docs/benchmarks.md
+	cargo build --release -p ottla-broker
+	cargo bench -p ottla-integration-tests --bench figures -- $(ARGS)
+
+fuzz: tools ## fuzz every decoder for FUZZ_SECONDS each (default 60; needs cargo-fuzz and a nightly compiler)
+	scripts/fuzz
+
+setup: tools ## what the tests need beside Rust: kcat, a Python environment in .venv
+	@integration-tests/setup
+
+tools: ; @scripts/tools
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf .venv

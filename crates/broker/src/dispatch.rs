@@ -1,0 +1,242 @@
+//! From a frame to its handler and back: one match on the API key. Hot and cheap requests are handled on the connection's
+//! own task; whoever must wait returns a future.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ottla_protocol::generated::api_versions::ApiVersionsRequest;
+use ottla_protocol::generated::fetch::{FetchRequest, FetchResponse};
+use ottla_protocol::generated::produce::ProduceRequest;
+use ottla_protocol::generated::{ApiKey, ErrorCode, RequestHeader, ResponseHeader};
+use ottla_protocol::wire::{Message, Reader, Writer};
+use ottla_storage::log::LogSlice;
+use ottla_transport::server::{Answer, Body, ConnectionInfo, Reply, ReplyFrame, Service, Splice};
+
+use crate::handlers;
+use crate::metrics::Metrics;
+use crate::state::State;
+
+/// The service behind every client listener.
+pub struct Dispatch {
+    state: Arc<State>,
+}
+
+/// One request on its way to its reply.
+pub struct Call {
+    key: ApiKey,
+    /// Version of the request and of its reply.
+    pub version: i16,
+    correlation_id: i32,
+    received: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl Call {
+    /// Encodes the reply and counts the request.
+    pub fn frame<T: Message>(&self, response: &T) -> ReplyFrame {
+        self.spliced(response, Vec::new())
+    }
+
+    /// Like [`Call::frame`], with stored bytes where the message says `Records::Spliced` with a length above 0.
+    pub fn spliced<T: Message>(&self, response: &T, slices: Vec<LogSlice>) -> ReplyFrame {
+        let mut writer = Writer::with_capacity(256);
+        let header = ResponseHeader { correlation_id: self.correlation_id, ..Default::default() };
+        header.write(&mut writer, self.key.response_header_version(self.version));
+        response.write(&mut writer, self.version);
+        let encoded = writer.finish().expect("a reply fits the version of its request");
+        let places = encoded.splices.iter().filter(|splice| splice.size_bytes > 0);
+        let splices = places
+            .zip(slices)
+            .map(|(place, slice)| Splice { position: place.at, body: Box::new(Stored(slice)) })
+            .collect();
+        self.finish();
+        ReplyFrame::spliced(encoded.head, splices)
+    }
+
+    /// The reply, ready now.
+    pub fn reply<T: Message>(&self, response: &T) -> Reply {
+        Reply::Ready(self.frame(response))
+    }
+
+    /// The reply comes when `response` is ready; later requests of the connection go on meanwhile.
+    fn later<T: Message>(self, response: impl Future<Output = T> + Send + 'static) -> Reply {
+        Reply::later(async move { Answer::Frame(self.frame(&response.await)) })
+    }
+
+    /// The number that the client gave the request.
+    #[must_use]
+    pub fn correlation_id(&self) -> i32 {
+        self.correlation_id
+    }
+
+    /// Counts a request that is over.
+    pub fn finish(&self) {
+        self.metrics.api(self.key.code()).observe(self.received.elapsed());
+    }
+
+    /// Counts an error that a reply carries.
+    pub fn count_error(&self, code: ErrorCode) {
+        self.metrics.api(self.key.code()).error(code.code());
+    }
+}
+
+/// A stored slice as the transport reads it.
+struct Stored(LogSlice);
+
+impl Body for Stored {
+    fn len_bytes(&self) -> u64 {
+        self.0.len_bytes() as u64
+    }
+
+    fn read_at_nowait(&self, buf: &mut [u8], at: u64) -> std::io::Result<usize> {
+        self.0.read_at_nowait(buf, usize::try_from(at).expect("a slice is shorter than memory"))
+    }
+
+    fn read_at(&self, buf: &mut [u8], at: u64) -> std::io::Result<usize> {
+        self.0.read_at(buf, usize::try_from(at).expect("a slice is shorter than memory"))
+    }
+}
+
+impl Dispatch {
+    /// Dispatches to the handlers of `state`.
+    #[must_use]
+    pub fn new(state: Arc<State>) -> Arc<Self> {
+        Arc::new(Self { state })
+    }
+
+    fn dispatch(&self, connection: &Arc<ConnectionInfo>, frame: Bytes) -> Result<Reply, String> {
+        let received = Instant::now();
+        let (key, version) = key_and_version(&frame)?;
+        let mut reader = Reader::new(frame);
+        let header = RequestHeader::read(&mut reader, key.request_header_version(version));
+        reader.check().map_err(|error| format!("request header: {error}"))?;
+        let metrics = self.state.metrics.clone();
+        let call = Call { key, version, correlation_id: header.correlation_id, received, metrics };
+        let (oldest, newest) = key.served_versions().ok_or_else(|| format!("{} is not served", key.name()))?;
+        if version < oldest || version > newest {
+            return match key {
+                ApiKey::ApiVersions => Ok(handlers::api_versions::too_new(&call)),
+                ApiKey::Produce if version >= 0 && version < oldest => {
+                    handlers::produce_old::handle(&call, &mut reader)
+                }
+                _ => Err(format!("{} version {version} is not served", key.name())),
+            };
+        }
+        self.handle(call, connection, reader)
+    }
+
+    fn handle(&self, call: Call, connection: &Arc<ConnectionInfo>, r: Reader) -> Result<Reply, String> {
+        let state = &self.state;
+        let version = call.version;
+        Ok(match call.key {
+            ApiKey::Produce => {
+                let request: ProduceRequest = decode(r, version)?;
+                handlers::produce::handle(state, &request, version).answer(call)
+            }
+            ApiKey::Fetch => fetch(state, call, &decode(r, version)?),
+            ApiKey::ApiVersions => {
+                let request: ApiVersionsRequest = decode(r, version)?;
+                call.reply(&handlers::api_versions::handle(state, &request, connection))
+            }
+            ApiKey::Metadata => metadata(state, call, decode(r, version)?, connection),
+            ApiKey::ListOffsets => {
+                let request = decode(r, version)?;
+                call.reply(&handlers::list_offsets::handle(state, &request, version))
+            }
+            ApiKey::OffsetForLeaderEpoch => {
+                call.reply(&handlers::offset_for_leader_epoch::handle(state, &decode(r, version)?))
+            }
+            ApiKey::DescribeConfigs => {
+                call.reply(&handlers::describe_configs::handle(state, &decode(r, version)?))
+            }
+            ApiKey::DescribeCluster => {
+                let request = decode(r, version)?;
+                call.reply(&handlers::describe_cluster::handle(state, &request, connection))
+            }
+            ApiKey::DescribeTopicPartitions => {
+                call.reply(&handlers::describe_topic_partitions::handle(state, &decode(r, version)?))
+            }
+            key => return self.handle_slow(key, call, r),
+        })
+    }
+
+    /// Requests that ask the controller or touch many files.
+    fn handle_slow(&self, key: ApiKey, call: Call, r: Reader) -> Result<Reply, String> {
+        let state = self.state.clone();
+        let version = call.version;
+        Ok(match key {
+            ApiKey::CreateTopics => call.later(handlers::create_topics::handle(state, decode(r, version)?)),
+            ApiKey::DeleteTopics => {
+                call.later(handlers::delete_topics::handle(state, decode(r, version)?, version))
+            }
+            ApiKey::CreatePartitions => {
+                call.later(handlers::create_partitions::handle(state, decode(r, version)?))
+            }
+            ApiKey::AlterConfigs => call.later(handlers::alter_configs::handle(state, decode(r, version)?)),
+            ApiKey::IncrementalAlterConfigs => {
+                call.later(handlers::incremental_alter_configs::handle(state, decode(r, version)?))
+            }
+            ApiKey::InitProducerId => {
+                call.later(handlers::init_producer_id::handle(state, decode(r, version)?))
+            }
+            ApiKey::DeleteRecords => call.later(handlers::delete_records::handle(state, decode(r, version)?)),
+            ApiKey::DescribeLogDirs => {
+                call.later(handlers::describe_log_dirs::handle(state, decode(r, version)?))
+            }
+            other => return Err(format!("{} is not served", other.name())),
+        })
+    }
+}
+
+impl Service for Dispatch {
+    fn call(&self, connection: &Arc<ConnectionInfo>, frame: Bytes) -> Reply {
+        self.dispatch(connection, frame).unwrap_or_else(|reason| Reply::Close(reason.into()))
+    }
+}
+
+fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
+    match handlers::fetch::handle(state, request, call.version) {
+        Ok(wait) => Reply::later(async move {
+            let fetched = wait.await;
+            Answer::Frame(call.spliced(&fetched.response, fetched.slices))
+        }),
+        Err(code) => {
+            call.count_error(code);
+            call.reply(&FetchResponse { error_code: code.code(), ..Default::default() })
+        }
+    }
+}
+
+fn metadata(
+    state: &Arc<State>,
+    call: Call,
+    request: ottla_protocol::generated::metadata::MetadataRequest,
+    connection: &Arc<ConnectionInfo>,
+) -> Reply {
+    match handlers::metadata::handle(state, &request, call.version, connection) {
+        Ok(response) => call.reply(&response),
+        Err(missing) => {
+            let (state, connection, version) = (state.clone(), connection.clone(), call.version);
+            call.later(handlers::metadata::create_and_answer(state, request, missing, version, connection))
+        }
+    }
+}
+
+fn key_and_version(frame: &Bytes) -> Result<(ApiKey, i16), String> {
+    let Some((&[a, b, c, d], _)) = frame.split_first_chunk::<4>() else {
+        return Err(format!("a request of {} bytes has no header", frame.len()));
+    };
+    let (key, version) = (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
+    let key = ApiKey::from_i16(key).ok_or_else(|| format!("unknown API key {key}"))?;
+    Ok((key, version))
+}
+
+fn decode<T: Message>(mut reader: Reader, version: i16) -> Result<T, String> {
+    let request = T::read(&mut reader, version);
+    match reader.finish() {
+        Ok(()) => Ok(request),
+        Err(error) => Err(format!("{} version {version}: {error}", T::NAME)),
+    }
+}

@@ -1,0 +1,90 @@
+//! Keys of a broker about the quorum, replication and quotas.
+
+use super::super::Check::{Any, AtLeast};
+use super::super::Scope::{ClusterWide, ReadOnly};
+use super::super::Status::Honoured;
+use super::super::Type::{Boolean, Class, Int, List, Long, Text};
+use super::NONE;
+use super::reasons::{CLUSTER, JAVA, NO_THREADS, QUORUM, QUOTAS};
+use crate::config::Key;
+
+/// The keys, sorted by name.
+pub(super) const BROKER_CLUSTER: &[Key] = &[
+    Key::new("alter.log.dirs.replication.quota.window.num", Int, Some("11"), ReadOnly, Any, QUOTAS),
+    Key::new("alter.log.dirs.replication.quota.window.size.seconds", Int, Some("1"), ReadOnly, Any, QUOTAS),
+    Key::new("auto.leader.rebalance.enable", Boolean, Some("true"), ReadOnly, Any, CLUSTER),
+    Key::new("broker.heartbeat.interval.ms", Int, Some("500"), ReadOnly, AtLeast(1), CLUSTER)
+        .differs_from_kafka(Some("2000")),
+    Key::new("broker.id", Int, Some("-1"), ReadOnly, AtLeast(-1), Honoured("The old name of node.id.")),
+    Key::new(
+        "broker.rack",
+        Text,
+        NONE,
+        ReadOnly,
+        Any,
+        Honoured("The rack that Metadata shows and placement spreads over."),
+    ),
+    Key::new("broker.session.timeout.ms", Int, Some("4000"), ReadOnly, AtLeast(1), CLUSTER)
+        .differs_from_kafka(Some("9000")),
+    Key::new("client.quota.callback.class", Class, NONE, ReadOnly, Any, JAVA),
+    Key::new("controlled.shutdown.enable", Boolean, Some("true"), ReadOnly, Any, CLUSTER),
+    Key::new("controller.listener.names", List, Some(""), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.append.linger.ms", Int, Some("25"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.auto.join.enable", Boolean, Some("false"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.bootstrap.servers", List, Some(""), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.election.backoff.max.ms", Int, Some("1000"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.election.timeout.ms", Int, Some("1000"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.fetch.max.bytes", Int, Some("1048576"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.fetch.snapshot.max.bytes", Int, Some("1048576"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.fetch.timeout.ms", Int, Some("2000"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.request.timeout.ms", Int, Some("2000"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.retry.backoff.ms", Int, Some("20"), ReadOnly, Any, QUORUM),
+    Key::new("controller.quorum.voters", List, Some(""), ReadOnly, Any, QUORUM),
+    Key::new("controller.quota.window.num", Int, Some("11"), ReadOnly, Any, QUOTAS),
+    Key::new("controller.quota.window.size.seconds", Int, Some("1"), ReadOnly, Any, QUOTAS),
+    Key::new("controller.socket.timeout.ms", Int, Some("30000"), ReadOnly, Any, QUORUM),
+    Key::new("early.start.listeners", List, Some(""), ReadOnly, Any, QUORUM),
+    Key::new("initial.broker.registration.timeout.ms", Int, Some("60000"), ReadOnly, Any, QUORUM),
+    Key::new("inter.broker.listener.name", Text, NONE, ReadOnly, Any, CLUSTER),
+    Key::new("leader.imbalance.check.interval.seconds", Long, Some("300"), ReadOnly, Any, CLUSTER),
+    Key::new(
+        "metadata.log.dir",
+        Text,
+        NONE,
+        ReadOnly,
+        Any,
+        Honoured("Where the metadata log lives; the first of log.dirs when unset."),
+    ),
+    Key::new(
+        "metadata.log.max.record.bytes.between.snapshots",
+        Long,
+        Some("20971520"),
+        ReadOnly,
+        Any,
+        QUORUM,
+    ),
+    Key::new("metadata.log.max.snapshot.interval.ms", Long, Some("3600000"), ReadOnly, Any, QUORUM),
+    Key::new("metadata.log.segment.bytes", Int, Some("1073741824"), ReadOnly, Any, QUORUM),
+    Key::new("metadata.log.segment.ms", Long, Some("604800000"), ReadOnly, Any, QUORUM),
+    Key::new("metadata.max.idle.interval.ms", Int, Some("500"), ReadOnly, Any, QUORUM),
+    Key::new("metadata.max.retention.bytes", Long, Some("104857600"), ReadOnly, Any, QUORUM),
+    Key::new("metadata.max.retention.ms", Long, Some("604800000"), ReadOnly, Any, QUORUM),
+    Key::new("num.replica.alter.log.dirs.threads", Int, NONE, ReadOnly, Any, NO_THREADS),
+    Key::new("num.replica.fetchers", Int, Some("1"), ClusterWide, Any, CLUSTER),
+    Key::new("process.roles", List, Some(""), ReadOnly, Any, QUORUM),
+    Key::new("quota.window.num", Int, Some("11"), ReadOnly, Any, QUOTAS),
+    Key::new("quota.window.size.seconds", Int, Some("1"), ReadOnly, Any, QUOTAS),
+    Key::new("replica.fetch.backoff.ms", Int, Some("1000"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.fetch.max.bytes", Int, Some("1048576"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.fetch.min.bytes", Int, Some("1"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.fetch.response.max.bytes", Int, Some("10485760"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.fetch.wait.max.ms", Int, Some("500"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.lag.time.max.ms", Long, Some("30000"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.selector.class", Text, NONE, ReadOnly, Any, JAVA),
+    Key::new("replica.socket.receive.buffer.bytes", Int, Some("65536"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.socket.timeout.ms", Int, Some("30000"), ReadOnly, Any, CLUSTER),
+    Key::new("replication.quota.window.num", Int, Some("11"), ReadOnly, Any, QUOTAS),
+    Key::new("replication.quota.window.size.seconds", Int, Some("1"), ReadOnly, Any, QUOTAS),
+    Key::new("unclean.leader.election.enable", Boolean, Some("false"), ClusterWide, Any, CLUSTER),
+];

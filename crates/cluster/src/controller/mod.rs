@@ -1,0 +1,130 @@
+//! What the controller decides: one method per request, each in a file of its name. It sees a working copy of the metadata, to
+//! which every decision is applied at once, so that requests that are decided together see each other's effects.
+
+mod allocate_producer_ids;
+mod alter_configs;
+mod auto_create_topics;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod placement;
+mod register_broker;
+mod topic_name;
+
+use ottla_protocol::generated::ErrorCode;
+use ottla_protocol::ids::{BrokerId, Uuid};
+use ottla_protocol::wire::Str;
+
+use crate::config::{ConfigMap, Layers};
+use crate::image::{MetadataDelta, MetadataImage, MetadataRecord};
+
+pub use topic_name::{INTERNAL_TOPICS, METADATA_TOPIC, validate_topic_name};
+
+/// What a request comes to: records that make it true once they are committed, and what the client is then told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome<R> {
+    /// In the order of their application; empty when nothing changes.
+    pub records: Vec<MetadataRecord>,
+    /// To be sent when the records are committed.
+    pub response: R,
+}
+
+/// What a decision may depend on beyond the metadata and the request.
+pub struct Context<'a> {
+    /// Index that the log entry with the decision's records will have.
+    pub index: i64,
+    /// Random numbers, from which ids and placement are made.
+    pub entropy: &'a mut dyn FnMut() -> u64,
+}
+
+/// The controller's own configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The cluster's id; brokers of another are refused.
+    pub cluster_id: String,
+    /// `num.partitions`
+    pub num_partitions: i32,
+    /// `default.replication.factor`
+    pub default_replication_factor: i16,
+    /// `delete.topic.enable`
+    pub delete_topic_enable: bool,
+    /// All values that are set at the start.
+    pub fixed: ConfigMap,
+}
+
+impl Settings {
+    /// Takes what it needs from the values set at the start, which must be valid; what is not set has its default.
+    #[must_use]
+    pub fn new(cluster_id: String, fixed: ConfigMap) -> Self {
+        let layers = Layers { fixed: &fixed, ..Layers::default() };
+        let value = |name| layers.broker_value(name).unwrap_or_default().trim().to_owned();
+        Self {
+            cluster_id,
+            num_partitions: value("num.partitions").parse().unwrap_or(1),
+            default_replication_factor: value("default.replication.factor").parse().unwrap_or(1),
+            delete_topic_enable: !value("delete.topic.enable").eq_ignore_ascii_case("false"),
+            fixed,
+        }
+    }
+}
+
+/// Decides on a working copy of the metadata.
+#[derive(Clone, Debug)]
+pub struct Controller<'a> {
+    image: MetadataImage,
+    settings: &'a Settings,
+}
+
+/// An error for one part of a request.
+type Refusal = (ErrorCode, String);
+
+impl<'a> Controller<'a> {
+    /// Begins with a copy of the committed metadata.
+    #[must_use]
+    pub fn new(image: MetadataImage, settings: &'a Settings) -> Self {
+        Self { image, settings }
+    }
+
+    /// The working copy, with all that was decided so far.
+    #[must_use]
+    pub fn image(&self) -> &MetadataImage {
+        &self.image
+    }
+
+    /// Applies decided records to the working copy.
+    fn decided(&mut self, records: &[MetadataRecord]) {
+        let mut delta = MetadataDelta::default();
+        for record in records {
+            self.image
+                .apply(record, &mut delta)
+                .expect("the controller's own records fit the image they were decided on");
+        }
+    }
+
+    /// Where a topic's values come from, for brokers without values of their own.
+    fn topic_layers<'b>(&'b self, set: &'b ConfigMap) -> Layers<'b> {
+        let layers = self.image.topic_layers("", BrokerId(-1), &self.settings.fixed);
+        Layers { resource: set, ..layers }
+    }
+}
+
+/// A new id, of the kind that Kafka draws: not one that its tools would take for an option.
+fn new_uuid(entropy: &mut dyn FnMut() -> u64) -> Uuid {
+    loop {
+        let (high, low) = (entropy(), entropy());
+        let bits = (u128::from(high) << 64) | u128::from(low);
+        let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let id = Uuid(bits.to_be_bytes());
+        if !id.to_string().starts_with('-') {
+            return id;
+        }
+    }
+}
+
+/// A refusal as two fields of a response.
+fn code_and_message(refusal: Refusal) -> (i16, Option<Str>) {
+    (refusal.0.code(), Some(Str::from(refusal.1)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Appending as the leader, and waiting until what was appended is committed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerId};
+use ottla_protocol::records::BatchHeader;
+use ottla_storage::producers::{Checked, ProducerError};
+
+use crate::error::PartitionError;
+use crate::partition::Partition;
+use crate::wait::Waiter;
+
+/// Where an append went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// Offset after the last record: committed once the high watermark is here.
+    pub next_offset: Offset,
+    /// Epoch it was appended in.
+    pub epoch: LeaderEpoch,
+    /// First offset of the log.
+    pub log_start_offset: Offset,
+    /// An idempotent producer sent it again: nothing was written. Its first answer's timestamp, in ms.
+    pub duplicate_of: Option<i64>,
+}
+
+/// Whether the producer asked for acks=all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// acks=0 or 1: answered after the append.
+    Leader,
+    /// acks=all: refused when the ISR is too small, answered when committed.
+    All,
+}
+
+impl Partition {
+    /// Appends one validated batch: leader epoch, producer id and sequence, offsets, one write. `header` is the producer's
+    /// (its base offset and epoch are replaced), `payload` what follows its 61 bytes.
+    ///
+    /// # Errors
+    /// Not the leader, too few replicas for acks=all, a gap or stale epoch of an idempotent producer, no space, a failed log.
+    pub fn append_as_leader(
+        self: &Arc<Self>,
+        header: &BatchHeader,
+        payload: &[u8],
+        acks: Acks,
+        now_ms: i64,
+    ) -> Result<Appended, PartitionError> {
+        let mut inner = self.lock();
+        let leadership = inner.replica.leadership().ok_or(PartitionError::NotLeader)?;
+        if acks == Acks::All && !leadership.has_enough_replicas() {
+            let needed = leadership.min_insync_effective();
+            return Err(PartitionError::NotEnoughReplicas { isr: leadership.isr.len(), needed });
+        }
+        let epoch = leadership.epoch;
+        let log = self.log(&mut inner, now_ms)?;
+        let log_start_offset = log.start_offset();
+        if header.producer_id != ProducerId::NONE {
+            if let Checked::Duplicate(first) = log.producers().check(header)? {
+                return Ok(Appended {
+                    base_offset: first.base_offset,
+                    next_offset: first.last_offset.plus(1),
+                    epoch,
+                    log_start_offset,
+                    duplicate_of: Some(first.timestamp),
+                });
+            }
+        }
+        let base_offset = log.end_offset();
+        let header = BatchHeader { base_offset, partition_leader_epoch: epoch, ..header.clone() };
+        if let Err(error) = log.append(&header, payload, now_ms) {
+            let error = PartitionError::from(error);
+            if let PartitionError::Failed(reason) = &error {
+                self.fail(&mut inner, reason);
+            }
+            return Err(error);
+        }
+        if base_offset == Offset(0) {
+            // The directory is new: the first sync also notes whose it is.
+            self.observer.wants_flush(self, false);
+        }
+        self.after_progress(&mut inner, acks == Acks::All, now_ms);
+        let next_offset = header.next_offset();
+        Ok(Appended { base_offset, next_offset, epoch, log_start_offset, duplicate_of: None })
+    }
+
+    /// A future that is ready when the high watermark reaches `appended.next_offset`, or when this leadership ends.
+    #[must_use]
+    pub fn committed(self: &Arc<Self>, appended: &Appended) -> Committed {
+        let waiter = Waiter::new();
+        Committed {
+            partition: self.clone(),
+            upto: appended.next_offset,
+            epoch: appended.epoch,
+            waiter,
+            watching: false,
+        }
+    }
+
+    /// Whether everything below `upto` is committed.
+    ///
+    /// # Errors
+    /// The leadership of `epoch` is over, or the log failed.
+    pub fn is_committed(&self, upto: Offset, epoch: LeaderEpoch) -> Result<bool, PartitionError> {
+        if let Some(reason) = self.failure() {
+            return Err(PartitionError::Failed(reason));
+        }
+        let inner = self.lock();
+        match inner.replica.leadership() {
+            Some(leadership) if leadership.epoch == epoch => Ok(inner.replica.high_watermark() >= upto),
+            Some(_) | None => Err(PartitionError::NotLeader),
+        }
+    }
+}
+
+/// See [`Partition::committed`].
+#[derive(Debug)]
+pub struct Committed {
+    partition: Arc<Partition>,
+    upto: Offset,
+    epoch: LeaderEpoch,
+    waiter: Arc<Waiter>,
+    watching: bool,
+}
+
+impl Future for Committed {
+    type Output = Result<(), PartitionError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.partition.is_committed(self.upto, self.epoch) {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if !self.watching {
+                self.watching = true;
+                self.partition.watch(self.upto.plus(-1), &self.waiter);
+            }
+            if !self.waiter.poll_woken(context.waker()) {
+                return Poll::Pending;
+            }
+            self.watching = false;
+        }
+    }
+}
+
+impl From<ProducerError> for PartitionError {
+    fn from(error: ProducerError) -> Self {
+        match error {
+            ProducerError::OutOfOrderSequence { .. } => Self::OutOfOrderSequence(error.to_string()),
+            ProducerError::InvalidProducerEpoch { .. } => Self::InvalidProducerEpoch(error.to_string()),
+            ProducerError::InvalidTxnState { .. } => Self::InvalidTxnState(error.to_string()),
+        }
+    }
+}

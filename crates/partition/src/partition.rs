@@ -1,0 +1,353 @@
+//! The partition itself: what is behind its lock, how it is led, configured and closed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use ottla_cluster::replica::{Durability, Leadership, Progress, Replica};
+use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
+use ottla_storage::flusher::FlushState;
+use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
+
+use crate::error::PartitionError;
+use crate::wait::{Waiter, Waiters};
+
+/// Which partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The topic's id.
+    pub topic_id: Uuid,
+    /// Index of the partition in its topic.
+    pub index: i32,
+}
+
+impl fmt::Display for PartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.index)
+    }
+}
+
+/// What a topic's configuration says to its partitions.
+#[derive(Clone, Debug)]
+pub struct TopicSettings {
+    /// Shape and retention of the log.
+    pub log: LogConfig,
+    /// What acks=all and the high watermark wait for.
+    pub durability: Durability,
+    /// `flush.messages`: records that may be in memory only before a sync is asked for.
+    pub flush_messages: i64,
+    /// `flush.ms`: how long bytes may be in memory only before a sync is asked for.
+    pub flush_ms: i64,
+}
+
+/// Opens the log of a partition on first use. `Err` is remembered: a damaged log stays closed until the broker restarts.
+pub trait OpenLog: Send + Sync {
+    /// Notes in the partition's directory, which may be new, to which topic it belongs.
+    ///
+    /// # Errors
+    /// It belongs to another topic, or cannot be written.
+    fn stamp(&self, key: &PartitionKey) -> Result<(), LogError>;
+
+    /// Opens `dir_name` (`topic-index`), recovering what the clean-shutdown mark does not vouch for.
+    fn open_log(
+        &self,
+        key: &PartitionKey,
+        config: &LogConfig,
+        now_ms: i64,
+    ) -> Result<(Log, RecoveryReport), LogError>;
+}
+
+/// What a partition tells its owner; calls come with the partition's lock held and must be short.
+pub trait Observer: Send + Sync {
+    /// Bytes are in memory that nobody may see before they are synced: ask the flusher for `partition`.
+    fn wants_flush(&self, partition: &Arc<Partition>, eager: bool);
+    /// A sync was done.
+    fn synced(&self, took: Duration);
+    /// The log was opened.
+    fn opened(&self, key: &PartitionKey, report: &RecoveryReport);
+    /// A write or sync failed, or recovery found damage: the partition is offline here.
+    fn failed(&self, key: &PartitionKey, reason: &str);
+}
+
+/// One replica of one partition.
+pub struct Partition {
+    key: PartitionKey,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) opener: Arc<dyn OpenLog>,
+    pub(crate) flush_state: FlushState,
+    /// Whether this process has seen to it that the directory names the topic's id.
+    pub(crate) stamped: AtomicBool,
+    /// Guards the log, the replica machine and the waiters together: what is appended, synced and acknowledged is one order.
+    inner: Mutex<Inner>,
+}
+
+/// What the lock guards.
+pub(crate) struct Inner {
+    log: Slot,
+    pub(crate) replica: Replica,
+    pub(crate) waiters: Waiters,
+    pub(crate) settings: Arc<TopicSettings>,
+    me: BrokerId,
+}
+
+impl Inner {
+    /// The log if it is open; a closed one stays closed.
+    pub(crate) fn open_log(&mut self) -> Option<&mut Log> {
+        match &mut self.log {
+            Slot::Open(log) => Some(log),
+            Slot::Closed | Slot::Failed(_) => None,
+        }
+    }
+}
+
+enum Slot {
+    Closed,
+    Open(Box<Log>),
+    Failed(String),
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Partition({})", self.key)
+    }
+}
+
+impl Partition {
+    /// A partition whose log is opened on first use.
+    #[must_use]
+    pub fn new(
+        key: PartitionKey,
+        me: BrokerId,
+        settings: Arc<TopicSettings>,
+        opener: Arc<dyn OpenLog>,
+        observer: Arc<dyn Observer>,
+    ) -> Arc<Self> {
+        let replica = Replica::new(me, settings.durability, Progress::default(), Offset(0));
+        let inner = Inner { log: Slot::Closed, replica, waiters: Waiters::default(), settings, me };
+        let flush_state = FlushState::default();
+        Arc::new(Self { key, observer, opener, flush_state, stamped: AtomicBool::new(false), inner: Mutex::new(inner) })
+    }
+
+    /// Which partition this is.
+    #[must_use]
+    pub fn key(&self) -> &PartitionKey {
+        &self.key
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("a panic under the partition's lock ends the process")
+    }
+
+    /// The log, opened if it was not. The first call of a partition reads its directory.
+    pub(crate) fn log<'a>(&self, inner: &'a mut Inner, now_ms: i64) -> Result<&'a mut Log, PartitionError> {
+        if matches!(inner.log, Slot::Closed) {
+            self.open(inner, now_ms);
+        }
+        match &mut inner.log {
+            Slot::Open(log) => Ok(log),
+            Slot::Failed(reason) => Err(PartitionError::Failed(reason.clone())),
+            Slot::Closed => unreachable!("open() leaves the slot open or failed"),
+        }
+    }
+
+    fn open(&self, inner: &mut Inner, now_ms: i64) {
+        match self.opener.open_log(&self.key, &inner.settings.log, now_ms) {
+            Ok((log, report)) => {
+                self.observer.opened(&self.key, &report);
+                let leadership = inner.replica.leadership().cloned();
+                let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
+                inner.replica =
+                    Replica::new(inner.me, inner.settings.durability, progress, log.start_offset());
+                if let Some(leadership) = leadership {
+                    inner.replica.handle_lead(leadership);
+                }
+                inner.replica.handle_local_progress(progress);
+                inner.log = Slot::Open(Box::new(log));
+            }
+            Err(error) => self.fail(inner, &error.to_string()),
+        }
+    }
+
+    /// Takes the partition offline here. Whoever waits learns it; nothing is retried.
+    pub(crate) fn fail(&self, inner: &mut Inner, reason: &str) {
+        self.observer.failed(&self.key, reason);
+        inner.log = Slot::Failed(reason.to_owned());
+        inner.waiters.wake_all();
+    }
+
+    /// This broker leads the partition from now on, or its ISR or configuration changed.
+    pub fn lead(self: &Arc<Self>, leadership: Leadership, now_ms: i64) {
+        let mut inner = self.lock();
+        let renewed = inner.replica.leadership().is_some_and(|old| old.epoch == leadership.epoch);
+        inner.replica.handle_lead(leadership);
+        if !renewed {
+            inner.waiters.wake_all();
+        }
+        if let Slot::Open(_) = inner.log {
+            self.after_progress(&mut inner, false, now_ms);
+        }
+    }
+
+    /// Another broker leads the partition, or nobody: whoever waits learns it.
+    pub fn unlead(&self) {
+        let mut inner = self.lock();
+        if inner.replica.leadership().is_some() {
+            inner.replica.handle_unlead();
+            inner.waiters.wake_all();
+        }
+    }
+
+    /// `flush.ms` of the topic.
+    #[must_use]
+    pub fn flush_ms(&self) -> i64 {
+        self.lock().settings.flush_ms
+    }
+
+    /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest.
+    pub fn retire(&self) -> Option<Box<Log>> {
+        let mut inner = self.lock();
+        inner.replica.handle_unlead();
+        inner.waiters.wake_all();
+        match std::mem::replace(
+            &mut inner.log,
+            Slot::Failed("the partition is not served here any more".into()),
+        ) {
+            Slot::Open(log) => Some(log),
+            Slot::Closed | Slot::Failed(_) => None,
+        }
+    }
+
+    /// The topic's configuration changed.
+    pub fn configure(&self, settings: Arc<TopicSettings>) {
+        let mut inner = self.lock();
+        inner.replica.handle_durability(settings.durability);
+        if let Slot::Open(log) = &mut inner.log {
+            log.set_config(settings.log.clone());
+        }
+        inner.settings = settings;
+        let high_watermark = inner.replica.high_watermark();
+        inner.waiters.wake_below(high_watermark);
+    }
+
+    /// Feeds the log's ends to the replica machine after a sync.
+    pub(crate) fn after_sync(&self, inner: &mut Inner) {
+        let Some(log) = inner.open_log() else { return };
+        let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
+        if inner.replica.handle_local_progress(progress) {
+            let high_watermark = inner.replica.high_watermark();
+            inner.waiters.wake_below(high_watermark);
+        }
+    }
+
+    /// Feeds the log's ends to the replica machine, wakes whom the new high watermark releases and asks for a sync where
+    /// bytes wait for one: at once where a reply waits for it (`eager`), else with what gathers.
+    pub(crate) fn after_progress(self: &Arc<Self>, inner: &mut Inner, eager: bool, now_ms: i64) {
+        let Ok(log) = self.log(inner, now_ms) else { return };
+        let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
+        if inner.replica.handle_local_progress(progress) {
+            let high_watermark = inner.replica.high_watermark();
+            inner.waiters.wake_below(high_watermark);
+        }
+        let unsynced = progress.end.0 - progress.durable.0;
+        if unsynced > 0 {
+            let durable = inner.replica.durability() == Durability::Durable;
+            if durable || unsynced >= inner.settings.flush_messages {
+                self.observer.wants_flush(self, eager);
+            }
+        }
+    }
+
+    /// Leader epoch that a request must match. -1 from a client means that it does not care.
+    pub(crate) fn check_leader(inner: &Inner, asked: LeaderEpoch) -> Result<LeaderEpoch, PartitionError> {
+        let current = inner.replica.leadership().ok_or(PartitionError::NotLeader)?.epoch;
+        if asked == LeaderEpoch::NONE || asked == current {
+            Ok(current)
+        } else if asked < current {
+            Err(PartitionError::FencedEpoch { asked, current })
+        } else {
+            Err(PartitionError::UnknownEpoch { asked, current })
+        }
+    }
+
+    /// Wakes `waiter` when the high watermark passes `beyond` or the partition stops being led here.
+    pub fn watch(&self, beyond: Offset, waiter: &Arc<Waiter>) {
+        let mut inner = self.lock();
+        if inner.replica.leadership().is_none() || inner.replica.high_watermark() > beyond {
+            waiter.wake();
+        } else {
+            inner.waiters.add(beyond, waiter);
+        }
+    }
+
+    /// Runs the log's own housekeeping: retention, roll by time, removal of files whose delay is over.
+    /// Returns the paths that may now be deleted, and whether the start offset moved.
+    pub fn maintain(self: &Arc<Self>, now_ms: i64) -> Result<Maintained, PartitionError> {
+        let mut inner = self.lock();
+        let high_watermark = inner.replica.high_watermark();
+        if let Slot::Failed(_) = inner.log {
+            return Ok(Maintained::default());
+        }
+        let log = self.log(&mut inner, now_ms)?;
+        let before = log.start_offset();
+        let removed = log.apply_retention(now_ms, high_watermark).map_err(PartitionError::from)?;
+        let start_moved = log.start_offset() > before;
+        if log.next_removal_ms().is_some_and(|due| due <= now_ms) {
+            log.remove_deleted(now_ms).map_err(|error| PartitionError::Storage(error.to_string()))?;
+        }
+        Ok(Maintained { start_moved, removed_segments: removed.len() })
+    }
+
+    /// Bytes of the log.
+    ///
+    /// # Errors
+    /// The log failed or cannot be opened.
+    pub fn size_bytes(&self, now_ms: i64) -> Result<u64, PartitionError> {
+        let mut inner = self.lock();
+        Ok(self.log(&mut inner, now_ms)?.size_bytes())
+    }
+
+    /// Opens the log if it is closed, recovering it where needed.
+    ///
+    /// # Errors
+    /// The log failed or cannot be opened.
+    pub fn open_now(&self, now_ms: i64) -> Result<(), PartitionError> {
+        let mut inner = self.lock();
+        self.log(&mut inner, now_ms).map(|_| ())
+    }
+
+    /// Where the partition's files are, relative to its log directory.
+    #[must_use]
+    pub fn dir_name(&self) -> PathBuf {
+        PathBuf::from(self.key.to_string())
+    }
+
+    /// Runs `f` on the log if it is open; a closed log stays closed.
+    pub fn with_open_log<T>(&self, f: impl FnOnce(&mut Log) -> T) -> Option<T> {
+        match &mut self.lock().log {
+            Slot::Open(log) => Some(f(log)),
+            Slot::Closed | Slot::Failed(_) => None,
+        }
+    }
+
+    /// Why the partition is offline here, if it is.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        match &self.lock().log {
+            Slot::Failed(reason) => Some(reason.clone()),
+            Slot::Open(_) | Slot::Closed => None,
+        }
+    }
+}
+
+/// What [`Partition::maintain`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// The log's start offset moved: the checkpoint is out of date.
+    pub start_moved: bool,
+    /// Segments that retention gave up.
+    pub removed_segments: usize,
+}

@@ -1,0 +1,292 @@
+//! A real `ottla-broker` process in a directory and on ports of its own, with its log kept for the case of failure.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::wait::wait_until;
+
+const READY_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How to start a broker; the default is an empty directory, free ports and nothing overridden.
+#[derive(Default)]
+pub struct BrokerOptions {
+    overrides: Vec<String>,
+    environment: Vec<(String, String)>,
+    directory: Option<PathBuf>,
+    port: Option<u16>,
+}
+
+impl BrokerOptions {
+    /// One `--override key=value`.
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.overrides.push(format!("{key}={}", value.to_string()));
+        self
+    }
+
+    /// One environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The data directory; it stays when the broker is dropped.
+    pub fn directory(mut self, path: &Path) -> Self {
+        self.directory = Some(path.to_owned());
+        self
+    }
+
+    /// The port of the Kafka listener.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Starts the process and waits until it answers a Metadata request.
+    pub fn start(self) -> Broker {
+        let mut broker = self.prepare();
+        broker.start();
+        broker
+    }
+
+    /// Starts a process that is expected to give up, and returns how it ended and what it logged.
+    pub fn start_refused(self) -> (ExitStatus, String) {
+        let mut broker = self.prepare();
+        broker.spawn();
+        let status = broker.wait_for_end(READY_MAX);
+        (status, broker.log_text())
+    }
+
+    fn prepare(self) -> Broker {
+        let home = tempfile::Builder::new().prefix("ottla-it-").tempdir().expect("a temporary directory");
+        let directory = self.directory.unwrap_or_else(|| home.path().join("data"));
+        Broker {
+            overrides: self.overrides,
+            environment: self.environment,
+            directory,
+            port: self.port.unwrap_or_else(free_port),
+            http_port: free_port(),
+            log: home.path().join("broker.log"),
+            child: None,
+            ready_after: Duration::ZERO,
+            _home: home,
+        }
+    }
+}
+
+/// A broker process. Dropping it kills it and removes its directory; when the test is failing, its log is printed.
+pub struct Broker {
+    overrides: Vec<String>,
+    environment: Vec<(String, String)>,
+    directory: PathBuf,
+    port: u16,
+    http_port: u16,
+    log: PathBuf,
+    child: Option<Child>,
+    ready_after: Duration,
+    _home: TempDir,
+}
+
+impl Broker {
+    /// A broker with defaults, ready.
+    pub fn start_default() -> Broker {
+        BrokerOptions::default().start()
+    }
+
+    /// Starts the process again in the same directory and on the same ports, and waits until it is ready.
+    pub fn start(&mut self) {
+        let began = Instant::now();
+        self.spawn();
+        let address = self.address();
+        wait_until(READY_MAX, "the broker's first Metadata reply", || {
+            let child = self.child.as_mut().expect("just spawned");
+            if let Some(status) = child.try_wait().expect("own child") {
+                panic!("the broker ended at start with {status}:\n{}", read_tail(&self.log));
+            }
+            answers_metadata(address).then_some(())
+        });
+        self.ready_after = began.elapsed();
+    }
+
+    fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the broker runs already");
+        let log = File::options().create(true).append(true).open(&self.log).expect("the log opens");
+        let mut command = Command::new(binary());
+        for setting in [
+            format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
+            format!("log.dirs={}", self.directory.display()),
+            format!("ottla.http.listener=127.0.0.1:{}", self.http_port),
+        ]
+        .iter()
+        .chain(&self.overrides)
+        {
+            command.args(["--override", setting]);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+        self.child = Some(command.spawn().expect("the broker starts"));
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the broker runs");
+        child.kill().expect("own child");
+        child.wait().expect("own child");
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait_for_end(STOP_MAX)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("the broker runs");
+        kill_process(Pid::from_child(child), signal).expect("own child");
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("the broker runs");
+        let deadline = Instant::now() + limit;
+        let mut ended = || child.try_wait().expect("own child");
+        loop {
+            if let Some(status) = ended() {
+                return status;
+            }
+            if Instant::now() > deadline {
+                let log = read_tail(&self.log);
+                child.kill().expect("own child");
+                child.wait().expect("own child");
+                panic!("the broker did not end within {limit:?}:\n{log}");
+            }
+            crate::wait::let_pass(Duration::from_millis(2));
+        }
+    }
+
+    /// Clean stop and start.
+    pub fn restart(&mut self) {
+        let status = self.stop();
+        assert!(status.success(), "the broker stopped with {status}");
+        self.start();
+    }
+
+    /// True while the process lives.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("own child").is_none())
+    }
+
+    /// `host:port` for clients.
+    pub fn bootstrap(&self) -> String {
+        self.address().to_string()
+    }
+
+    /// The Kafka listener.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The port of the Kafka listener.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The HTTP listener.
+    pub fn http_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.http_port))
+    }
+
+    /// The data directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the broker runs").id()
+    }
+
+    /// From process start to the first Metadata reply, of the latest start.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// What the broker has logged so far, over all its starts.
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The body of `GET path` from the HTTP listener, with its status line.
+    pub fn http_get(&self, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.http_address()).expect("the HTTP listener");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("a reply");
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already; there is nobody left to tell.
+            child.kill().ok();
+            child.wait().ok();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the broker on {} ---\n{}\n---", self.port, read_tail(&self.log));
+        }
+    }
+}
+
+fn read_tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(200)..].join("\n")
+}
+
+/// One Metadata request, version 1, for no topics: true when a reply with its correlation id comes back.
+fn answers_metadata(address: SocketAddr) -> bool {
+    const REQUEST: &[u8] = &[0, 0, 0, 17, 0, 3, 0, 1, 0, 0, 0, 7, 0, 3, b'i', b't', b's', 0, 0, 0, 0];
+    let exchange = || -> std::io::Result<[u8; 8]> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(REQUEST)?;
+        let mut head = [0; 8];
+        stream.read_exact(&mut head)?;
+        Ok(head)
+    };
+    exchange().is_ok_and(|head| head[4..] == [0, 0, 0, 7])
+}
+
+/// The broker's binary, beside the running test's own: built by the same profile, by `make test` or
+/// `cargo build --workspace --bins`.
+pub fn binary() -> PathBuf {
+    let own = std::env::current_exe().expect("own path");
+    let profile = own.ancestors().nth(2).expect("target/PROFILE/deps/NAME");
+    let path = profile.join("ottla-broker");
+    assert!(path.exists(), "{} is missing: cargo build -p ottla-broker", path.display());
+    path
+}
+
+/// A port that nobody listens on, below the range from which outgoing connections take theirs. Test processes that run
+/// side by side begin at different ones.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = 10_000 + u16::try_from(std::process::id() % 2_000).expect("below 2,000") * 10;
+    (0..10_000)
+        .map(|_| 10_000 + (begin - 10_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
