@@ -5,8 +5,5 @@ pub mod frame;
 pub mod generated;
 pub mod ids;
 pub mod records;
-<<<<<<< HEAD
-=======
 pub mod schema;
->>>>>>> main
 pub mod wire;
