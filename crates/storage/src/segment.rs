@@ -241,27 +241,33 @@ impl Segment {
     fn locate_by_index(&self, target: Offset) -> Result<Option<Located>, SegmentError> {
         let last = |entry: &OffsetEntry| self.base_offset.plus(i64::from(entry.relative_last));
         let near = self.offsets.neighbours(|entry| last(entry) < target)?;
+        let wrong_index = || SegmentError::Io(io::ErrorKind::UnexpectedEof.into());
         let from = near.before.map_or(0, |entry| u64::from(entry.position));
         if let Some(after) = near.after
             && u64::from(after.position) > from + WALK_BYTES as u64
         {
             let position = u64::from(after.position);
-            if let Some(header) = Walk::new(&*self.log.get()?, position, self.size_bytes).next_header()? {
-                if header.last_offset() != last(&after) {
-                    return Err(SegmentError::Io(io::ErrorKind::UnexpectedEof.into()));
-                }
-                if header.base_offset <= target {
-                    return Ok(Some(Located::of(&header, position)));
-                }
+            let header = Walk::new(&*self.log.get()?, position, self.size_bytes).next_header()?;
+            let header =
+                header.filter(|header| header.last_offset() == last(&after)).ok_or_else(wrong_index)?;
+            if header.base_offset <= target {
+                return Ok(Some(Located::of(&header, position)));
             }
         }
-        self.walk_to(from, target)
+        let file = self.log.get()?;
+        let mut walk = Walk::new(&*file, from, self.size_bytes);
+        walk.next_read_bytes = WALK_BYTES;
+        if let Some(before) = near.before {
+            // What the entry points to lies before the target: here it only has to be what the entry says.
+            let header = walk.next_header()?;
+            header.filter(|header| header.last_offset() == last(&before)).ok_or_else(wrong_index)?;
+        }
+        walk.find(|header| header.last_offset() >= target).map(to_located)
     }
 
     /// Walks from the batch at `position` to the first one that ends at or above `target`.
     fn walk_to(&self, position: u64, target: Offset) -> Result<Option<Located>, SegmentError> {
-        self.find_from(position, |header| header.last_offset() >= target)
-            .map(|found| found.map(|(at, header)| Located::of(&header, at)))
+        self.find_from(position, |header| header.last_offset() >= target).map(to_located)
     }
 
     /// Walks from the batch at `position` to the first one that `is_it`.
@@ -271,15 +277,7 @@ impl Segment {
         is_it: impl Fn(&BatchHeader) -> bool,
     ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
         let file = self.log.get()?;
-        let mut walk = Walk::new(&*file, position, self.size_bytes);
-        loop {
-            let at = walk.position;
-            match walk.next_header()? {
-                None => return Ok(None),
-                Some(header) if is_it(&header) => return Ok(Some((at, header))),
-                Some(_) => {}
-            }
-        }
+        Walk::new(&*file, position, self.size_bytes).find(is_it)
     }
 
     /// The last batch boundary above `from` and at most at `limit` that is known without walking, or `limit`.
@@ -304,8 +302,15 @@ impl Segment {
         let mut position = 0;
         if let Some(entry) = self.times.last()? {
             let offset = self.base_offset.plus(i64::from(entry.relative_offset));
-            largest = Largest { timestamp: entry.timestamp, offset };
-            position = self.locate_by_index(offset)?.map_or(0, |batch| batch.position);
+            // An entry that points to no such batch is not worth more than none.
+            if let Ok(Some(batch)) = self.locate_by_index(offset)
+                && self
+                    .find_from(batch.position, |_| true)?
+                    .is_some_and(|(_, h)| h.max_timestamp == entry.timestamp)
+            {
+                largest = Largest { timestamp: entry.timestamp, offset };
+                position = batch.position;
+            }
         }
         let file = self.log.get()?;
         let mut walk = Walk::new(&*file, position, self.size_bytes);
@@ -327,8 +332,17 @@ impl Segment {
         let near = self.times.neighbours(|entry| entry.timestamp < timestamp)?;
         let relative = near.before.map_or(0, |entry| entry.relative_offset);
         let from = self.base_offset.plus(i64::from(relative)).max(start);
-        let Some(first) = self.locate(from)? else { return Ok(None) };
-        self.find_from(first.position, |header| header.max_timestamp >= timestamp)
+        let is_it = |header: &BatchHeader| header.max_timestamp >= timestamp;
+        if let Some(first) = self.locate(from)?
+            && let Some(found) = self.find_from(first.position, is_it)?
+        {
+            return Ok(Some(found));
+        }
+        // Nothing, or a time index that points too far.
+        match self.locate(start.max(self.base_offset))? {
+            Some(first) if near.before.is_some() => self.find_from(first.position, is_it),
+            _ => Ok(None),
+        }
     }
 
     /// Reads what is needed to append on: where the log ends, the first timestamp, the highest.
@@ -407,6 +421,21 @@ impl<'a> Walk<'a> {
         Ok(Some(header))
     }
 
+    /// The next batch that `is_it`, and where it begins.
+    fn find(
+        &mut self,
+        is_it: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+        loop {
+            let at = self.position;
+            match self.next_header()? {
+                None => return Ok(None),
+                Some(header) if is_it(&header) => return Ok(Some((at, header))),
+                Some(_) => {}
+            }
+        }
+    }
+
     fn header_bytes(&mut self, left: u64) -> io::Result<&[u8]> {
         let is_in_buf = |at: u64, len: usize| at + HEADER_BYTES as u64 <= len as u64;
         let at = self.position.checked_sub(self.buf_position).filter(|&at| is_in_buf(at, self.buf.len()));
@@ -420,6 +449,10 @@ impl<'a> Walk<'a> {
         };
         Ok(&self.buf[at..at + HEADER_BYTES])
     }
+}
+
+fn to_located(found: Option<(u64, BatchHeader)>) -> Option<Located> {
+    found.map(|(position, header)| Located::of(&header, position))
 }
 
 /// Fills `buf`; `UnexpectedEof` when the file ends before.

@@ -1,6 +1,8 @@
 //! Power losses at every operation of seeded runs: what was acknowledged as durable is there afterwards, contents equal,
 //! offsets contiguous, epochs and producers as a replay says, and the log goes on.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 mod crash_run;
 
 use std::collections::{BTreeMap, HashSet};

@@ -1,5 +1,7 @@
 //! Log directories that Kafka 4.3 wrote, after a clean stop and copied while it ran, read back as Kafka reads them.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};

@@ -68,6 +68,7 @@ struct State {
     faults: Vec<Fault>,
     locks: BTreeSet<PathBuf>,
     cold: bool,
+    reads: usize,
     available_bytes: Option<u64>,
 }
 
@@ -116,6 +117,12 @@ impl FaultyFiles {
     /// What [`Files::available_bytes`] answers; it limits nothing.
     pub fn set_available_bytes(&self, available_bytes: u64) {
         self.lock().available_bytes = Some(available_bytes);
+    }
+
+    /// How many reads there were so far.
+    #[must_use]
+    pub fn read_count(&self) -> usize {
+        self.lock().reads
     }
 
     /// Inverts the bits of `mask` in one byte of a file, behind everybody's back.
@@ -219,6 +226,7 @@ impl File for FaultyFile {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
         let mut state = self.files.lock();
         state.check(Operation::Read, &self.path)?;
+        state.reads += 1;
         let contents = &state.inodes[self.inode];
         let from = usize::try_from(position).unwrap_or(usize::MAX).min(contents.len());
         let len = buf.len().min(contents.len() - from);

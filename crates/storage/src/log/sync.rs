@@ -13,6 +13,9 @@ use crate::epochs::LeaderEpochs;
 use crate::files::{File, Files};
 use crate::index::{OffsetEntry, SparseIndex, TimeEntry};
 
+/// The active segment's indexes, when enough has gathered in them.
+type Indexes = (Arc<SparseIndex<OffsetEntry>>, Arc<SparseIndex<TimeEntry>>);
+
 /// What a flush has to bring to disk.
 #[derive(Debug)]
 #[must_use = "hand it to Log::sync_end"]
@@ -26,7 +29,7 @@ pub struct SyncTicket {
     sync_dir: bool,
     sync_parent: bool,
     indexes: Vec<Arc<dyn File>>,
-    flush: Option<(Arc<SparseIndex<OffsetEntry>>, Arc<SparseIndex<TimeEntry>>)>,
+    flush: Option<Indexes>,
     epochs_missed: AtomicBool,
     succeeded: AtomicBool,
     error: Mutex<Option<String>>,

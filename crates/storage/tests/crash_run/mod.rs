@@ -1,5 +1,7 @@
 //! A seeded run of a log with everything an owner does to it, and what a reader may expect at each of its moments.
 
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 
