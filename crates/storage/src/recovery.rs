@@ -58,13 +58,13 @@ pub(crate) fn recover(
     }
     check_indexes(&mut log, &entries, from.clean, &mut report)?;
     check_bounds(&mut log, from, now_ms)?;
-    if epochs_known {
+    if epochs_known || log.segments.iter().all(Segment::was_scanned) {
         log.epochs.truncate_from_start(log.start_offset);
         log.epochs.truncate_from_end(log.end_offset);
     } else {
         log.epochs = collect_epochs(&log)?;
     }
-    log.unsynced.epochs |= log.epochs != epochs;
+    log.epochs_changed = log.epochs != epochs;
     report.producers_from_snapshot = rebuild(&mut log, now_ms)?;
     log.durable_offset = log.end_offset;
     Ok((log, report))
@@ -94,8 +94,14 @@ fn add_segments(log: &mut Log, entries: &[Entry]) {
         .filter_map(|entry| Some((base_offset_of(&entry.name, "log")?, entry.size_bytes)))
         .collect();
     let nexts = sizes.keys().skip(1).copied().map(Some).chain([None]);
+    let has_index = |base_offset: Offset, extension: &str| {
+        let name = format!("{:020}.{extension}", base_offset.0);
+        entries.iter().any(|entry| entry.name == name && entry.size_bytes > 0)
+    };
     for ((&base_offset, &size_bytes), next) in sizes.iter().zip(nexts) {
-        let segment = Segment::new(&log.descriptors, &log.dir, base_offset, false);
+        // Most logs are small: without an index there is no file to open.
+        let is_without = !has_index(base_offset, "index") && !has_index(base_offset, "timeindex");
+        let segment = Segment::new(&log.descriptors, &log.dir, base_offset, is_without);
         log.segments.push_back(segment.existing(size_bytes, next.unwrap_or(base_offset)));
     }
 }
@@ -137,7 +143,8 @@ fn scan(
     report: &mut RecoveryReport,
 ) -> Result<(), LogError> {
     // From the segment that holds the recovery point on, and always the last.
-    let below = log.segments.iter().skip(1).take_while(|next| next.base_offset <= recovery_point).count();
+    // One that ends right there is read too: what its closing left for the next sync may be missing.
+    let below = log.segments.iter().skip(1).take_while(|next| next.base_offset < recovery_point).count();
     let first = below.min(log.segments.len() - 1);
     log.is_changed = true;
     let scan_start = log.segments[first].base_offset;

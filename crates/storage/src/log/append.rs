@@ -30,7 +30,7 @@ impl Log {
         if let Some(active) = self.segments.back_mut() {
             active.note(header, self.config.index_interval_bytes);
         }
-        self.unsynced.epochs |= self.epochs.assign(header.partition_leader_epoch, header.base_offset);
+        self.epochs_changed |= self.epochs.assign(header.partition_leader_epoch, header.base_offset);
         self.producers.replay(header, now_ms);
         self.end_offset = header.next_offset();
         Ok(())
@@ -183,6 +183,7 @@ impl Log {
         if let Err(error) = self.write_snapshot() {
             return Err(self.fence("cannot write a producer snapshot", &error));
         }
+        self.unsynced.epochs |= std::mem::take(&mut self.epochs_changed);
         self.add_segment(base_offset)
     }
 
@@ -245,6 +246,7 @@ impl Log {
             if let Err(error) = self.write_snapshot() {
                 return Err(self.fence("cannot write a producer snapshot", &error));
             }
+            self.unsynced.epochs |= std::mem::take(&mut self.epochs_changed);
         }
         if self.is_dirty() {
             self.sync()?;

@@ -40,6 +40,9 @@ pub struct Log {
     pub(crate) end_offset: Offset,
     pub(crate) durable_offset: Offset,
     pub(crate) epochs: LeaderEpochs,
+    /// Epochs that the file does not have. It is written when a segment is closed: those of the active one stand in its
+    /// batches, which every unclean opening reads.
+    pub(crate) epochs_changed: bool,
     pub(crate) producers: ProducerStates,
     pub(crate) unsynced: Unsynced,
     /// Rises with every truncation: a sync that began before says nothing about what came after.
@@ -117,6 +120,7 @@ impl Log {
             end_offset: from.log_start_offset,
             durable_offset: from.log_start_offset,
             epochs: LeaderEpochs::default(),
+            epochs_changed: false,
             producers: ProducerStates::default(),
             unsynced: Unsynced::default(),
             truncations: 0,
@@ -185,7 +189,7 @@ impl Log {
 
     /// Notes that a leader epoch begins at the end of the log, before its first batch.
     pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
-        self.unsynced.epochs |= self.epochs.assign(epoch, self.end_offset);
+        self.epochs_changed |= self.epochs.assign(epoch, self.end_offset);
     }
 
     /// The producers of its batches.

@@ -96,10 +96,7 @@ impl SyncTicket {
 impl Log {
     /// What is to be synced now. One ticket at a time: hand it back before the next.
     pub fn sync_begin(&mut self) -> SyncTicket {
-        // A directory that does not exist yet keeps its epochs in memory until it does.
-        let is_on_disk = !self.segments.is_empty();
         let Unsynced { data, epochs, dir, parent, indexes } = std::mem::take(&mut self.unsynced);
-        self.unsynced.epochs = epochs && !is_on_disk;
         let active = self.segments.back();
         let flush = active.filter(|active| active.offsets.wants_flush());
         self.is_syncing = data.is_some();
@@ -110,7 +107,7 @@ impl Log {
             truncations: self.truncations,
             // It stays pinned until the ticket is back; an append in between pins it once more.
             data: data.zip(active.map(|active| Arc::clone(&active.log))),
-            epochs: (epochs && is_on_disk).then(|| self.epochs.clone()),
+            epochs: epochs.then(|| self.epochs.clone()),
             sync_dir: dir,
             sync_parent: parent,
             indexes,

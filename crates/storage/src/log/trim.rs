@@ -145,7 +145,7 @@ impl Log {
 
     fn set_start(&mut self, start: Offset) {
         self.start_offset = start;
-        self.unsynced.epochs |= self.epochs.truncate_from_start(start);
+        self.epochs_changed |= self.epochs.truncate_from_start(start);
         self.is_changed = true;
     }
 
@@ -294,6 +294,7 @@ impl Log {
                 .or_else(|error| if is_no_space(&error) { Ok(()) } else { Err(error) })
                 .map_err(|error| LogError::io("cannot write leader epochs", error))?;
             self.unsynced.epochs = false;
+            self.epochs_changed = false;
             self.snapshot_at = None;
             crate::recovery::rebuild_producers(self, now_ms)
         });
