@@ -185,6 +185,34 @@ fn in_no_order_of_events_is_a_request_lost_or_a_flush_doubled() {
     assert!(seen.len() > 20);
 }
 
+/// Holds the last reference to its flusher and drops it while it is flushed.
+struct Owner {
+    state: FlushState,
+    flusher: Mutex<Option<Flusher>>,
+    done: Sender<()>,
+}
+
+impl Flushable for Owner {
+    fn flush(&self) {
+        drop(self.flusher.lock().expect("one flush at a time").take());
+        self.done.send(()).expect("the test waits");
+    }
+    fn flush_state(&self) -> &FlushState {
+        &self.state
+    }
+}
+
+#[test]
+fn a_flusher_may_be_dropped_by_what_it_flushes() {
+    let (done, is_done) = mpsc::channel();
+    let item = Arc::new(Owner { state: FlushState::default(), flusher: Mutex::default(), done });
+    let mut place = item.flusher.lock().expect("nobody has it yet");
+    let flusher = place.insert(start(2, NEVER));
+    flusher.request(&item, Urgency::Now);
+    drop(place);
+    is_done.recv_timeout(DEADLINE).expect("it does not wait for itself");
+}
+
 struct Panics {
     state: FlushState,
     armed: AtomicBool,
