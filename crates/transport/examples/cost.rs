@@ -7,7 +7,8 @@
 
 use bytes::Bytes;
 use ottla_transport::server::{
-    Body, ConnectionInfo, Listener, ListenerOptions, Reply, ReplyFrame, Server, ServerOptions, Service, Splice,
+    Body, ConnectionInfo, Listener, ListenerOptions, Reply, ReplyFrame, Server, ServerOptions, Service,
+    Splice,
 };
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
@@ -157,8 +158,12 @@ fn serve_transport(address: SocketAddr, work: Work) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let listener = Listener::bind(&ListenerOptions::new("COST", address)).map_err(io::Error::other)?;
-        let server =
-            Server::start(ServerOptions::default(), vec![listener], Arc::new(work), CancellationToken::new())?;
+        let server = Server::start(
+            ServerOptions::default(),
+            vec![listener],
+            Arc::new(work),
+            CancellationToken::new(),
+        )?;
         println!("up");
         server.join().await;
         Ok(())
@@ -166,7 +171,9 @@ fn serve_transport(address: SocketAddr, work: Work) -> io::Result<()> {
 }
 
 fn measure_all() -> io::Result<()> {
-    println!("CPU seconds of the server per GB, best of {ROUNDS}; {WINDOW} requests in flight on one connection");
+    println!(
+        "CPU seconds of the server per GB, best of {ROUNDS}; {WINDOW} requests in flight on one connection"
+    );
     println!("{:<28} {:>9} {:>9} {:>7}", "", "transport", "floor", "ratio");
     let gigabyte = 1_000_000_000;
     for (name, kind, frame_bytes, total) in [
@@ -228,7 +235,8 @@ fn drive(mut stream: TcpStream, frame_bytes: usize, reply_bytes: usize, requests
 
 fn cpu_seconds(process: &Child) -> io::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id()))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("a process has a name").split_whitespace().collect();
+    let fields: Vec<&str> =
+        stat.rsplit(')').next().expect("a process has a name").split_whitespace().collect();
     let ticks: u64 = number::<u64>(fields[11]) + number::<u64>(fields[12]);
     // Linux counts in hundredths of a second in this file, whatever the kernel's own tick.
     Ok(ticks as f64 / 100.0)
