@@ -39,7 +39,7 @@ impl Running {
         let mut process = command(directory, &arguments).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(process.stderr.take().unwrap());
         let mut running = Running { process, log, http: String::new(), seen: String::new() };
-        running.read_until("ready");
+        running.read_until("took_ms");
         let from = running.seen.find("http on http://").expect("the log names the HTTP listener") + 15;
         running.http = running.seen[from..].split_whitespace().next().unwrap().to_owned();
         running
@@ -106,7 +106,9 @@ fn it_serves_http_and_stops_on_either_signal() {
         assert_eq!(status, 200);
         assert!(metrics.contains("ottla_connections ") && metrics.ends_with("# EOF\n"), "{metrics}");
         assert_eq!(running.get("/nonsense").0, 404);
-        for asked in [&["health", "--address", &running.http][..], &["health", "--live", "--address", &running.http]] {
+        for asked in
+            [&["health", "--address", &running.http][..], &["health", "--live", "--address", &running.http]]
+        {
             let health = output(directory.path(), asked);
             assert_eq!((health.status.code(), stderr(&health).as_str()), (Some(0), "ready\n"));
         }
@@ -146,7 +148,10 @@ fn what_is_wrong_at_the_start_is_said_and_fails() {
     assert!(stderr(&absent).contains("cannot read the configuration file absent.properties"));
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listener = format!("ottla.http.listener={}", taken.local_addr().unwrap());
-    let no_http = output(directory.path(), &["--override", &listener, "--override", "listeners=PLAINTEXT://127.0.0.1:0"]);
+    let no_http = output(
+        directory.path(),
+        &["--override", &listener, "--override", "listeners=PLAINTEXT://127.0.0.1:0"],
+    );
     assert_eq!(no_http.status.code(), Some(1));
     assert!(stderr(&no_http).contains("for HTTP (ottla.http.listener)"), "{}", stderr(&no_http));
     assert_eq!(output(directory.path(), &["--nonsense"]).status.code(), Some(2));
