@@ -126,6 +126,7 @@ pub struct LogDirectory {
     path: PathBuf,
     meta: MetaProperties,
     was_clean: bool,
+    clean_broker_epoch: Option<i64>,
     /// Guards the two checkpoints in memory and the writing of their files.
     checkpoints: Mutex<Checkpoints>,
     /// Part of the next name of a deleted partition's directory.
@@ -186,13 +187,14 @@ impl LogDirectory {
                 make_identity(&*files, &path, identity, &found)?
             }
         };
-        let was_clean = take_clean_mark(&*files, &path)?;
+        let clean_mark = take_clean_mark(&*files, &path)?;
         let (checkpoints, points_are_good) = load_checkpoints(&*files, &path, &mut found)?;
         let directory = Self {
             files,
             path,
             meta,
-            was_clean: was_clean && points_are_good,
+            was_clean: clean_mark.is_some() && points_are_good,
+            clean_broker_epoch: clean_mark.flatten().filter(|_| points_are_good),
             checkpoints: Mutex::new(checkpoints),
             deletions: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
@@ -229,6 +231,12 @@ impl LogDirectory {
     #[must_use]
     pub fn was_clean(&self) -> bool {
         self.was_clean
+    }
+
+    /// Epoch of the broker that closed it in order; `None` when it was not closed in order (KIP-966).
+    #[must_use]
+    pub fn clean_broker_epoch(&self) -> Option<i64> {
+        self.clean_broker_epoch
     }
 
     /// Where a partition's files are or will be; the directory may not exist.
@@ -427,16 +435,19 @@ fn make_identity(
     Ok(meta)
 }
 
-fn take_clean_mark(files: &dyn Files, dir: &Path) -> Result<bool, DirectoryError> {
+/// `None` when there is no mark, else the broker epoch that it names (Kafka's older marks name none).
+fn take_clean_mark(files: &dyn Files, dir: &Path) -> Result<Option<Option<i64>>, DirectoryError> {
     let path = dir.join(CLEAN_SHUTDOWN_FILE);
-    match files.remove_file(&path) {
-        Ok(()) => {
-            files.sync_dir(dir).map_err(|source| failed("sync", dir, source))?;
-            Ok(true)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(failed("remove", &path, source)),
-    }
+    let read = checkpoint::read_whole(files, &path).map_err(|source| failed("read", &path, source))?;
+    let Some(contents) = read else { return Ok(None) };
+    files.remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+    files.sync_dir(dir).map_err(|source| failed("sync", dir, source))?;
+    Ok(Some(broker_epoch_in(&String::from_utf8_lossy(&contents))))
+}
+
+fn broker_epoch_in(mark: &str) -> Option<i64> {
+    let (_, rest) = mark.split_once("\"brokerEpoch\":")?;
+    rest.trim_end_matches('}').trim().parse().ok()
 }
 
 /// Reads both checkpoints without what has no directory. False when the recovery points were damaged: every log is
