@@ -77,8 +77,13 @@ impl Reconciler {
             Some(replica)
         });
         let replicas = replicas.collect();
-        let served =
-            ServedTopic { name: topic.name.clone(), id: topic.id, rules: ProduceRules::new(&config), settings, replicas };
+        let served = ServedTopic {
+            name: topic.name.clone(),
+            id: topic.id,
+            rules: ProduceRules::new(&config),
+            settings,
+            replicas,
+        };
         self.topics.put(Arc::new(served));
     }
 

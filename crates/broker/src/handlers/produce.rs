@@ -230,11 +230,7 @@ pub struct AwaitCommit {
 }
 
 impl AwaitCommit {
-    fn new(
-        response: ProduceResponse,
-        commits: Vec<(usize, usize, Committed)>,
-        timeout: Duration,
-    ) -> Self {
+    fn new(response: ProduceResponse, commits: Vec<(usize, usize, Committed)>, timeout: Duration) -> Self {
         Self { response, commits, timeout: Box::pin(tokio::time::sleep(timeout)) }
     }
 
