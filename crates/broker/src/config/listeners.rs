@@ -133,7 +133,8 @@ fn advertised(
         }
         if matches!(host.as_str(), "0.0.0.0" | "::") {
             let reason = format!("clients cannot connect to {host}, it stands for all interfaces");
-            let advice = format!("set {ADVERTISED} to an address they can reach, for example {name}://my.host:{port}");
+            let advice =
+                format!("set {ADVERTISED} to an address they can reach, for example {name}://my.host:{port}");
             return Err(r.bad(key, reason, advice));
         }
         let host = if host.is_empty() { own_host_name(r, key)? } else { host };
@@ -146,7 +147,11 @@ fn advertised(
 fn own_host_name(r: &Reader<'_>, key: &str) -> Result<String, ConfigError> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() {
-        return Err(r.bad(key, "this machine has no name to advertise", format!("name a host in {ADVERTISED}")));
+        return Err(r.bad(
+            key,
+            "this machine has no name to advertise",
+            format!("name a host in {ADVERTISED}"),
+        ));
     }
     Ok(name)
 }
@@ -175,7 +180,9 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{text} has no port"))?;
     let port = port.parse().map_err(|_| format!("{port} in {text} is not a port from 0 to 65535"))?;
     let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').ok_or_else(|| format!("{text} has no ] after its IPv6 address"))?,
+        Some(rest) => {
+            rest.strip_suffix(']').ok_or_else(|| format!("{text} has no ] after its IPv6 address"))?
+        }
         None if host.contains(':') => return Err(format!("{text} needs [ ] around its IPv6 address")),
         None => host,
     };

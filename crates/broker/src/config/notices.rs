@@ -44,11 +44,18 @@ impl Notice {
                 tracing::warn!(key, origin, "unknown setting is ignored");
             }
             Notice::Unprotected { key, origin } => {
-                tracing::warn!(key, origin, "this setting protects nothing: authentication, authorization and TLS are not served yet");
+                tracing::warn!(
+                    key,
+                    origin,
+                    "this setting protects nothing: authentication, authorization and TLS are not served yet"
+                );
             }
             Notice::NotUsed { keys } => {
                 let keys = keys.join(", ");
-                tracing::info!(keys, "settings that are known and have no effect; docs/configuration.md says why");
+                tracing::info!(
+                    keys,
+                    "settings that are known and have no effect; docs/configuration.md says why"
+                );
             }
         }
     }
