@@ -6,6 +6,7 @@ pub mod batch;
 pub mod broker;
 pub mod clients;
 pub mod process;
+pub mod requests;
 pub mod wait;
 pub mod wire;
 

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ottla_cluster::config::{CleanupPolicy, CompressionType, TopicConfig};
+use ottla_cluster::config::TopicConfig;
 use ottla_cluster::image::{self, MetadataDelta, MetadataImage, Resource, Topic};
-use ottla_cluster::replica::{Durability, Leadership};
+use ottla_cluster::replica::Leadership;
 use ottla_partition::partition::{Observer, OpenLog};
 use ottla_partition::{Partition, PartitionKey, TopicSettings};
 use ottla_protocol::ids::{BrokerId, Uuid};
-use ottla_protocol::records::validate::Recompression;
 
 use crate::config::{BrokerConfig, effective};
 use crate::logs::Logs;
@@ -79,7 +78,7 @@ impl Reconciler {
         });
         let replicas = replicas.collect();
         let served =
-            ServedTopic { name: topic.name.clone(), id: topic.id, rules: rules(&config), settings, replicas };
+            ServedTopic { name: topic.name.clone(), id: topic.id, rules: ProduceRules::new(&config), settings, replicas };
         self.topics.put(Arc::new(served));
     }
 
@@ -124,30 +123,8 @@ fn lead(replica: &Arc<Partition>, partition: &image::Partition, config: &TopicCo
 fn settings(config: &TopicConfig) -> TopicSettings {
     TopicSettings {
         log: effective::log_config(config),
-        durability: match config.durability {
-            ottla_cluster::config::Durability::Durable => Durability::Durable,
-            ottla_cluster::config::Durability::Replicated => Durability::Replicated,
-        },
+        durability: config.durability,
         flush_messages: config.flush_messages.unwrap_or(i64::MAX),
         flush_ms: config.flush_ms.unwrap_or(i64::MAX),
-    }
-}
-
-fn rules(config: &TopicConfig) -> ProduceRules {
-    let CleanupPolicy { compact, .. } = config.cleanup_policy;
-    ProduceRules {
-        message_bytes_max: usize::try_from(config.max_message_bytes).unwrap_or(0),
-        log_append_time: config.log_append_time,
-        timestamp_before_max_ms: config.timestamp_before_max_ms.unwrap_or(i64::MAX),
-        timestamp_after_max_ms: config.timestamp_after_max_ms.unwrap_or(i64::MAX),
-        recompression: match config.compression {
-            CompressionType::Producer => Recompression::Producer,
-            CompressionType::Uncompressed => Recompression::Uncompressed,
-            CompressionType::Gzip(level) => Recompression::Gzip { level },
-            CompressionType::Snappy => Recompression::Snappy,
-            CompressionType::Lz4(_) => Recompression::Lz4,
-            CompressionType::Zstd(level) => Recompression::Zstd { level },
-        },
-        compacted: compact,
     }
 }

@@ -3,3 +3,4 @@
 mod python_clients;
 mod rd;
 mod rdkafka_roundtrip;
+mod versions;

@@ -66,14 +66,14 @@ fn shown(entry: Entry, request: &DescribeConfigsRequest) -> DescribeConfigsResou
         name: entry.name.into(),
         value: entry.value.map(Into::into),
         read_only: entry.read_only,
-        config_source: entry.source as i8,
+        config_source: entry.source.code(),
         is_sensitive: entry.sensitive,
         synonyms: synonyms
             .into_iter()
             .map(|synonym| DescribeConfigsSynonym {
                 name: synonym.name.into(),
                 value: synonym.value.map(Into::into),
-                source: synonym.source as i8,
+                source: synonym.source.code(),
                 ..Default::default()
             })
             .collect(),

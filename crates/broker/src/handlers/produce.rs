@@ -15,8 +15,9 @@ use ottla_protocol::generated::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
 };
-use ottla_protocol::records::BatchHeader;
-use ottla_protocol::records::validate::{ValidateError, ValidateErrorKind, Validated, validate};
+use ottla_protocol::records::{
+    BatchHeader, CompressionType, ValidateError, ValidateErrorKind, Validated, validate,
+};
 use ottla_protocol::wire::Records;
 use ottla_transport::server::Answer;
 
@@ -130,8 +131,8 @@ fn append(
         .map_err(|error| Box::new(refused(&error)))?;
     state.metrics.appended(validated.header.size_bytes(), validated.header.records_count, started.elapsed());
     let log_append_time_ms = match appended.duplicate_of {
-        Some(timestamp) if rules.log_append_time => timestamp,
-        None if rules.log_append_time => validated.header.max_timestamp,
+        Some(timestamp) if rules.is_log_append_time() => timestamp,
+        None if rules.is_log_append_time() => validated.header.max_timestamp,
         Some(_) | None => -1,
     };
     let answer = PartitionProduceResponse {
@@ -153,7 +154,8 @@ fn validate_aside(
 ) -> Result<Validated, ValidateError> {
     let options = rules.options(allow_zstd, now_ms);
     let heavy = bytes.len() > COMPRESSED_INLINE_BYTES_MAX
-        && BatchHeader::parse(bytes).is_ok_and(|header| header.attributes.is_compressed());
+        && BatchHeader::parse(bytes)
+            .is_ok_and(|header| header.attributes.compression() != Ok(CompressionType::None));
     if heavy || (rules.recompresses() && bytes.len() > COMPRESSED_INLINE_BYTES_MAX) {
         tokio::task::block_in_place(|| validate(bytes, &options))
     } else {
@@ -176,11 +178,11 @@ fn refused(error: &PartitionError) -> PartitionProduceResponse {
 
 fn invalid(error: &ValidateError) -> PartitionProduceResponse {
     let code = match error.kind {
-        ValidateErrorKind::Corrupt => ErrorCode::CorruptMessage,
+        ValidateErrorKind::CorruptMessage => ErrorCode::CorruptMessage,
         ValidateErrorKind::InvalidRecord => ErrorCode::InvalidRecord,
         ValidateErrorKind::InvalidTimestamp => ErrorCode::InvalidTimestamp,
-        ValidateErrorKind::TooLarge => ErrorCode::MessageTooLarge,
-        ValidateErrorKind::UnsupportedCompression => ErrorCode::UnsupportedCompressionType,
+        ValidateErrorKind::MessageTooLarge => ErrorCode::MessageTooLarge,
+        ValidateErrorKind::UnsupportedCompressionType => ErrorCode::UnsupportedCompressionType,
     };
     let mut answer = failed(code, Some(&error.message));
     answer.record_errors = error
@@ -214,7 +216,7 @@ fn first_error(response: &ProduceResponse) -> Result<(), String> {
     match all.into_iter().find(|answer| answer.error_code != 0) {
         None => Ok(()),
         Some(answer) => {
-            let name = ErrorCode::from_code(answer.error_code).name();
+            let name = ErrorCode::from_code(answer.error_code).map_or("unknown", ErrorCode::name);
             Err(format!("a produce with acks=0 failed: {name}"))
         }
     }

@@ -115,7 +115,7 @@ impl Controller<'_> {
             let text = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
             return Err((ErrorCode::InvalidRequest, text));
         }
-        if self.image.topic(name).is_some() {
+        if self.image.topic_by_name(name).is_some() {
             return Err((ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
         }
         if let Some(other) = self.image.colliding_topic(name) {

@@ -91,6 +91,12 @@ impl<'a> Controller<'a> {
         &self.image
     }
 
+    /// The working copy, which is the metadata as soon as its records are committed.
+    #[must_use]
+    pub fn into_image(self) -> MetadataImage {
+        self.image
+    }
+
     /// Applies decided records to the working copy.
     fn decided(&mut self, records: &[MetadataRecord]) {
         let mut delta = MetadataDelta::default();

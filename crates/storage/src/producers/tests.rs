@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use ottla_protocol::records::{Attributes, BatchHeader};
+use ottla_protocol::records::{Attributes, BatchHeader, Batches, DecompressLimit};
 use proptest::prelude::*;
 
 use super::*;
@@ -202,6 +202,36 @@ fn kafkas_snapshots_are_read_and_written_alike() {
     };
     assert_eq!(states.iter().collect::<Vec<_>>(), [expected(3, 0), expected(4, 1)]);
     assert_eq!(states.first_open_offset(), Some(Offset(0)));
+}
+
+/// The log that these snapshots belong to: 73 records, data and markers of commits and aborts.
+#[test]
+fn kafkas_log_replays_to_kafkas_snapshots() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/tests/fixtures/records/transactions-0");
+    let mut states = ProducerStates::default();
+    let (mut commits, mut aborts) = (0, 0);
+    for (segment, hex) in [0, 10].into_iter().zip(FROM_KAFKA) {
+        let log = std::fs::read(format!("{dir}/{segment:020}.log")).expect("the recorded log");
+        for batch in Batches::new(&log) {
+            let batch = batch.expect("it was written whole");
+            let header = batch.header();
+            if !header.attributes.is_control() {
+                assert_eq!(states.check(header), Ok(Checked::Fresh), "{header:?}");
+                states.replay(header, NOW);
+                continue;
+            }
+            let mut records = batch.records(DecompressLimit::default()).expect("not compressed");
+            let record = records.next_record().expect("it parses").expect("a marker");
+            let marker = EndMarker::parse(record.key.expect("a key"), record.value.expect("a value"));
+            let ended = states.replay_end_marker(header, marker.expect("an end"), NOW).expect("it was open");
+            *(if ended.is_abort { &mut aborts } else { &mut commits }) += 1;
+        }
+        let kafkas = bytes_of(hex);
+        assert_eq!(states.encode()[10..102], kafkas[10..102]);
+    }
+    assert!(commits > 0 && aborts > 0, "{commits} commits, {aborts} aborts");
+    assert_eq!(EndMarker::parse(&[0, 0, 0, 2], &[0; 6]), None, "another control record");
+    assert_eq!(EndMarker::parse(&[0, 0, 0], &[0; 6]), None);
 }
 
 #[test]
