@@ -52,8 +52,8 @@ async def read(topic, partition, offset, count):
         got, deadline = [], time.monotonic() + 30
         while len(got) < count and time.monotonic() < deadline:
             got += (await c.getmany(at, timeout_ms=500, max_records=500)).get(at, [])
-        assert len(got) == count, f"{topic}-{partition}: {len(got)} records of {count}"
-        return got
+        assert len(got) >= count, f"{topic}-{partition}: {len(got)} records of {count}"
+        return got[:count]
     finally:
         await c.stop()
 

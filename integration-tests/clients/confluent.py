@@ -55,8 +55,8 @@ def read(topic, partition, offset, count):
             assert not message.error(), message.error()
             got.append(message)
     c.close()
-    assert len(got) == count, f"{topic}-{partition}: {len(got)} records of {count}"
-    return got
+    assert len(got) >= count, f"{topic}-{partition}: {len(got)} records of {count}"
+    return got[:count]
 
 
 def expect(topic, records=RECORDS):

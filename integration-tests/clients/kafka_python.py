@@ -48,8 +48,8 @@ def read(topic, partition, offset, count):
     while len(got) < count and time.monotonic() < deadline:
         got += c.poll(500, 500).get(at, [])
     c.close()
-    assert len(got) == count, f"{topic}-{partition}: {len(got)} records of {count}"
-    return got
+    assert len(got) >= count, f"{topic}-{partition}: {len(got)} records of {count}"
+    return got[:count]
 
 
 def expect(topic, records=RECORDS):

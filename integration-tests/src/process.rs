@@ -6,7 +6,8 @@ use std::fs;
 pub fn cpu_s(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
     // The name, in parentheses, may hold blanks; the fields after it do not. utime and stime are fields 14 and 15.
-    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name in parentheses").1.split_whitespace().collect();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').expect("a name in parentheses").1.split_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<u64>().expect("a count of ticks");
     (ticks(11) + ticks(12)) as f64 / rustix::param::clock_ticks_per_second() as f64
 }

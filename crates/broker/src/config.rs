@@ -1,11 +1,17 @@
-//! The broker's configuration: `server.properties`, `KAFKA_*` environment variables and `--override`, merged with Kafka's names and
-//! turned into typed values. Types, defaults and validators are those of `ottla_cluster::config::registry`.
+//! The broker's configuration: `server.properties`, `KAFKA_*` environment variables and `--override`, merged under Kafka's names
+//! and turned into typed values. Types, defaults and validators are those of the registry in `ottla_cluster::config`.
 
+pub mod effective;
 pub mod env;
 pub mod error;
 pub mod listeners;
+pub mod notices;
 pub mod properties;
+pub mod reader;
 pub mod sources;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,21 +21,26 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 pub use listeners::{AdvertisedListener, Listener, SecurityProtocol};
+use ottla_cluster::config::ConfigMap;
+use reader::Reader;
 pub use sources::{Setting, Source, StaticSettings};
 
-/// The static configuration, checked. What a client may change while the broker runs is not a field here: ask
-/// `config::effective`.
+/// Bound of the requests in memory when `queued.max.request.bytes` leaves it to Ottla.
+pub const QUEUED_REQUEST_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+
+/// The configuration that holds from start to stop, checked. What can be changed while the broker runs is not a field here:
+/// ask [`effective`].
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
-    /// `node.id` (or `broker.id`).
+    /// `node.id`, or `broker.id`.
     pub node_id: i32,
     /// `broker.rack`.
     pub rack: Option<String>,
-    /// Where clients connect; controller listeners are left out.
+    /// Where clients connect, at least one; controller listeners are left out.
     pub listeners: Vec<Listener>,
-    /// What clients are told, one for each listener; a port 0 stands for the port bound.
+    /// What clients are told; a listener may be without one, then it is not advertised.
     pub advertised_listeners: Vec<AdvertisedListener>,
-    /// `log.dirs` (or `log.dir`), at least one, each once.
+    /// `log.dirs`, or `log.dir`: at least one, each once.
     pub log_dirs: Vec<PathBuf>,
     /// `metadata.log.dir`, by default the first of `log_dirs`.
     pub metadata_log_dir: PathBuf,
@@ -43,18 +54,16 @@ pub struct BrokerConfig {
     pub delete_topic_enable: bool,
     /// `socket.*`.
     pub socket: SocketConfig,
-    /// `max.connections*`, `connections.max.idle.ms`.
-    pub connections: ConnectionLimits,
-    /// `queued.max.request.bytes`; none: no limit was set.
-    pub queued_max_request_bytes: Option<u64>,
+    /// `connections.max.idle.ms`; none (negative): never.
+    pub connections_idle_max: Option<Duration>,
+    /// `queued.max.request.bytes`.
+    pub queued_max_request_bytes: u64,
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: u32,
     /// `max.incremental.fetch.session.cache.slots`.
     pub max_incremental_fetch_session_cache_slots: usize,
     /// `max.request.partition.size.limit`.
     pub max_request_partition_size_limit: usize,
-    /// `num.recovery.threads.per.data.dir`.
-    pub num_recovery_threads_per_data_dir: usize,
     /// `log.retention.check.interval.ms`.
     pub log_retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -63,14 +72,14 @@ pub struct BrokerConfig {
     pub log_flush_start_offset_checkpoint_interval: Duration,
     /// `replica.high.watermark.checkpoint.interval.ms`.
     pub replica_high_watermark_checkpoint_interval: Duration,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration: Duration,
     /// `ottla.http.listener`.
     pub http_listener: HttpListener,
     /// `ottla.log.format`.
     pub log_format: LogFormat,
     /// All that was set, by key, with its source; defaults are not in it.
     pub settings: Arc<StaticSettings>,
+    /// The same without sources, as the registry's layers want it: `Layers::fixed`.
+    pub fixed: Arc<ConfigMap>,
 }
 
 /// `socket.*`.
@@ -86,17 +95,15 @@ pub struct SocketConfig {
     pub request_max_bytes: u32,
 }
 
-/// `max.connections*` and `connections.max.idle.ms`.
+/// `max.connections*`; a part of [`effective::DynamicConfig`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// `max.connections`, over all listeners.
     pub max: usize,
     /// `max.connections.per.ip`.
     pub max_per_ip: usize,
-    /// `max.connections.per.ip.overrides`, host names resolved by whoever applies them.
+    /// `max.connections.per.ip.overrides`, by address or host name.
     pub max_per_ip_overrides: BTreeMap<String, usize>,
-    /// `connections.max.idle.ms`; none (negative): never.
-    pub idle_max: Option<Duration>,
 }
 
 /// `ottla.http.listener`.
@@ -116,4 +123,148 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+impl BrokerConfig {
+    /// Checks every setting against the registry, then all together.
+    ///
+    /// # Errors
+    /// The first value that is wrong, with its source and what to do.
+    pub fn from_settings(settings: StaticSettings) -> Result<BrokerConfig, ConfigError> {
+        let r = Reader::new(&settings)?;
+        notices::refuse_clusters(&r)?;
+        let (listeners, advertised_listeners) = listeners::read(&r)?;
+        let log_dirs = log_dirs(&r)?;
+        let socket = socket(&r);
+        let config = BrokerConfig {
+            node_id: node_id(&r)?,
+            rack: r.text("broker.rack"),
+            listeners,
+            advertised_listeners,
+            metadata_log_dir: metadata_log_dir(&r, &log_dirs)?,
+            log_dirs,
+            num_partitions: r.number("num.partitions"),
+            default_replication_factor: default_replication_factor(&r)?,
+            auto_create_topics_enable: r.boolean("auto.create.topics.enable"),
+            delete_topic_enable: r.boolean("delete.topic.enable"),
+            socket,
+            connections_idle_max: r.limit("connections.max.idle.ms").map(Duration::from_millis),
+            queued_max_request_bytes: queued_max_request_bytes(&r, socket.request_max_bytes)?,
+            fetch_max_bytes: r.number("fetch.max.bytes"),
+            max_incremental_fetch_session_cache_slots: r.number("max.incremental.fetch.session.cache.slots"),
+            max_request_partition_size_limit: r.number("max.request.partition.size.limit"),
+            log_retention_check_interval: r.millis("log.retention.check.interval.ms"),
+            log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
+            log_flush_start_offset_checkpoint_interval: r
+                .millis("log.flush.start.offset.checkpoint.interval.ms"),
+            replica_high_watermark_checkpoint_interval: r
+                .millis("replica.high.watermark.checkpoint.interval.ms"),
+            http_listener: http_listener(&r)?,
+            log_format: log_format(&r),
+            fixed: Arc::new(r.fixed()),
+            settings: Arc::new(settings.clone()),
+        };
+        effective::check_fixed(&r)?;
+        Ok(config)
+    }
+
+    /// What the clients of a listener are told; none when it is not advertised.
+    pub fn advertised(&self, listener_name: &str) -> Option<&AdvertisedListener> {
+        self.advertised_listeners.iter().find(|advertised| advertised.name == listener_name)
+    }
+}
+
+fn node_id(r: &Reader<'_>) -> Result<i32, ConfigError> {
+    let old: i32 = r.number("broker.id");
+    match (r.is_set("node.id"), old) {
+        (false, 0..) => Ok(old),
+        (true, 0..) if old != r.number::<i32>("node.id") => {
+            let reason = format!("node.id says {}", r.number::<i32>("node.id"));
+            Err(r.bad("broker.id", reason, "set node.id alone, broker.id is its old name"))
+        }
+        _ => Ok(r.number("node.id")),
+    }
+}
+
+fn log_dirs(r: &Reader<'_>) -> Result<Vec<PathBuf>, ConfigError> {
+    let key = if r.is_set("log.dirs") { "log.dirs" } else { "log.dir" };
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for dir in r.list(key) {
+        let dir = PathBuf::from(dir);
+        if dirs.contains(&dir) {
+            let reason = format!("{} is named twice", dir.display());
+            return Err(r.bad(key, reason, "name each directory once"));
+        }
+        dirs.push(dir);
+    }
+    if dirs.is_empty() {
+        return Err(r.bad(key, "no directory is named", "name one, for example /var/lib/ottla"));
+    }
+    Ok(dirs)
+}
+
+fn metadata_log_dir(r: &Reader<'_>, log_dirs: &[PathBuf]) -> Result<PathBuf, ConfigError> {
+    match r.text("metadata.log.dir") {
+        Some(dir) if !dir.is_empty() => Ok(PathBuf::from(dir)),
+        Some(_) => Err(r.bad("metadata.log.dir", "no directory is named", "name one or leave the key out")),
+        None => Ok(log_dirs[0].clone()),
+    }
+}
+
+fn default_replication_factor(r: &Reader<'_>) -> Result<i16, ConfigError> {
+    let key = "default.replication.factor";
+    i16::try_from(r.number::<i32>(key))
+        .map_err(|_| r.bad(key, "a topic has at most 32767 replicas", "use a smaller number"))
+}
+
+fn socket(r: &Reader<'_>) -> SocketConfig {
+    let buffer = |key| r.limit(key).map(|bytes| usize::try_from(bytes).expect("checked to be an int"));
+    SocketConfig {
+        send_buffer_bytes: buffer("socket.send.buffer.bytes"),
+        receive_buffer_bytes: buffer("socket.receive.buffer.bytes"),
+        listen_backlog_size: r.number("socket.listen.backlog.size"),
+        request_max_bytes: r.number("socket.request.max.bytes"),
+    }
+}
+
+/// As in Kafka, a positive bound must leave room for one request of the largest size, or that one would wait for ever.
+fn queued_max_request_bytes(r: &Reader<'_>, request_max_bytes: u32) -> Result<u64, ConfigError> {
+    let key = "queued.max.request.bytes";
+    let set = r.limit(key).filter(|&bytes| bytes > 0);
+    match set {
+        Some(bytes) if bytes < u64::from(request_max_bytes) => Err(r.bad(
+            key,
+            format!("it is below socket.request.max.bytes ({request_max_bytes}), so that a request might never fit"),
+            "raise it or lower socket.request.max.bytes",
+        )),
+        Some(bytes) => Ok(bytes),
+        None => Ok(QUEUED_REQUEST_BYTES_DEFAULT.max(u64::from(request_max_bytes))),
+    }
+}
+
+fn http_listener(r: &Reader<'_>) -> Result<HttpListener, ConfigError> {
+    let key = "ottla.http.listener";
+    let text = r.text(key).expect("it has a default");
+    let explicit = r.is_set(key);
+    if text.is_empty() {
+        return Ok(HttpListener { address: None, explicit });
+    }
+    let text = text.strip_prefix("http://").unwrap_or(&text).to_owned();
+    // Everything but an address with its port goes through the resolver, which wants `localhost:9095`.
+    let resolved = std::net::ToSocketAddrs::to_socket_addrs(text.as_str());
+    match resolved.map(|mut addresses| addresses.next()) {
+        Ok(Some(address)) => Ok(HttpListener { address: Some(address), explicit }),
+        Ok(None) | Err(_) => Err(r.bad(
+            key,
+            "not an address that can be listened on",
+            "write host:port, for example 127.0.0.1:9095 or 0.0.0.0:9095, or leave it empty to switch HTTP off",
+        )),
+    }
+}
+
+fn log_format(r: &Reader<'_>) -> LogFormat {
+    match r.text("ottla.log.format").as_deref() {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Human,
+    }
 }

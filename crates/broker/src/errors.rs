@@ -14,6 +14,10 @@ pub fn code_of(error: &PartitionError) -> ErrorCode {
         PartitionError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
         PartitionError::OutOfOrderSequence(_) => ErrorCode::OutOfOrderSequenceNumber,
         PartitionError::InvalidProducerEpoch(_) => ErrorCode::InvalidProducerEpoch,
-        PartitionError::NoSpace | PartitionError::Storage(_) => ErrorCode::KafkaStorageError,
+        PartitionError::InvalidTxnState(_) => ErrorCode::InvalidTxnState,
+        PartitionError::TooLarge(_) => ErrorCode::RecordListTooLarge,
+        PartitionError::NoSpace | PartitionError::Storage(_) | PartitionError::Failed(_) => {
+            ErrorCode::KafkaStorageError
+        }
     }
 }

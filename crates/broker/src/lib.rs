@@ -3,13 +3,26 @@
 
 pub mod broker;
 pub mod config;
+pub mod control;
+pub mod describe;
+pub mod dispatch;
+pub mod errors;
+pub mod fetch_sessions;
+pub mod handlers;
 pub mod health;
 pub mod http;
+pub mod limits;
 pub mod logging;
+pub mod logs;
 pub mod metrics;
 pub mod options;
 pub mod process;
+pub mod produce_rules;
+pub mod producer_ids;
+pub mod reconciler;
 pub mod shutdown;
+pub mod state;
+pub mod topics;
 
 pub use config::BrokerConfig;
 pub use metrics::Metrics;

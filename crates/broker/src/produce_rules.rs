@@ -1,49 +1,56 @@
 //! What a topic's configuration asks of the batches that are produced to it, worked out once per change of configuration.
 
-use ottla_protocol::records::validate::{Recompression, TimestampRule, ValidateOptions};
+use ottla_cluster::config::{CompressionType, TopicConfig};
+use ottla_protocol::records::{Compression, DecompressLimit, TimestampType, ValidateOptions};
 
 /// The rules of one topic.
-#[derive(Clone, Debug)]
-pub struct ProduceRules {
-    /// `max.message.bytes`.
-    pub message_bytes_max: usize,
-    /// `message.timestamp.type` is LogAppendTime.
-    pub log_append_time: bool,
-    /// `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.
-    pub timestamp_before_max_ms: i64,
-    /// See above.
-    pub timestamp_after_max_ms: i64,
-    /// `compression.type`.
-    pub recompression: Recompression,
-    /// `cleanup.policy` has compact: every record needs a key.
-    pub compacted: bool,
-}
+#[derive(Clone, Debug, Default)]
+pub struct ProduceRules(ValidateOptions);
 
 impl ProduceRules {
+    /// What `config` asks for.
+    #[must_use]
+    pub fn new(config: &TopicConfig) -> Self {
+        let log_append_time = config.log_append_time;
+        Self(ValidateOptions {
+            now_ms: 0,
+            timestamp_type: if log_append_time {
+                TimestampType::LogAppendTime
+            } else {
+                TimestampType::CreateTime
+            },
+            timestamp_before_max_ms: config.timestamp_before_max_ms.unwrap_or(i64::MAX),
+            timestamp_after_max_ms: config.timestamp_after_max_ms.unwrap_or(i64::MAX),
+            message_bytes_max: usize::try_from(config.max_message_bytes).unwrap_or(0),
+            key_required: config.cleanup_policy.compact,
+            allow_zstd: true,
+            compression: match config.compression {
+                CompressionType::Producer => None,
+                CompressionType::Uncompressed => Some(Compression::None),
+                CompressionType::Gzip(level) => Some(Compression::Gzip(level)),
+                CompressionType::Snappy => Some(Compression::Snappy),
+                CompressionType::Lz4(_) => Some(Compression::Lz4),
+                CompressionType::Zstd(level) => Some(Compression::Zstd(level)),
+            },
+            decompress_limit: DecompressLimit::default(),
+        })
+    }
+
     /// The options of one validation.
     #[must_use]
     pub fn options(&self, allow_zstd: bool, now_ms: i64) -> ValidateOptions {
-        let timestamps = if self.log_append_time {
-            TimestampRule::LogAppendTime { now_ms }
-        } else {
-            TimestampRule::CreateTime {
-                now_ms,
-                before_max_ms: self.timestamp_before_max_ms,
-                after_max_ms: self.timestamp_after_max_ms,
-            }
-        };
-        ValidateOptions {
-            batch_bytes_max: self.message_bytes_max,
-            timestamps,
-            recompression: self.recompression,
-            require_keys: self.compacted,
-            allow_zstd,
-        }
+        ValidateOptions { now_ms, allow_zstd, ..self.0.clone() }
+    }
+
+    /// `message.timestamp.type` is LogAppendTime.
+    #[must_use]
+    pub fn is_log_append_time(&self) -> bool {
+        self.0.timestamp_type == TimestampType::LogAppendTime
     }
 
     /// Whether batches in another codec are rewritten.
     #[must_use]
     pub fn recompresses(&self) -> bool {
-        !matches!(self.recompression, Recompression::Producer)
+        self.0.compression.is_some()
     }
 }

@@ -1,7 +1,5 @@
-//! Every decision of the cluster, pure: metadata image, controller, configuration registry.
-//!
-//! Nothing here reads a clock, draws a random number, opens a file or a socket, or depends on the order of a hash map: time and
-//! randomness are arguments, so that everything can be replayed.
+//! Every decision of the cluster, pure: no clock, no randomness, no files, no network. Time and entropy are arguments;
+//! what is decided comes back as records and a response.
 
 pub mod config;
 pub mod controller;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerId};
 use ottla_protocol::records::BatchHeader;
-use ottla_storage::producers::{Check, ProducerError};
+use ottla_storage::producers::{Checked, ProducerError};
 
 use crate::error::PartitionError;
 use crate::partition::Partition;
@@ -60,20 +60,28 @@ impl Partition {
         let log = self.log(&mut inner, now_ms)?;
         let log_start_offset = log.start_offset();
         if header.producer_id != ProducerId::NONE {
-            if let Check::Duplicate { base_offset, timestamp } = log.producers().check(header)? {
-                let next_offset = base_offset.plus(i64::from(header.last_offset_delta) + 1);
-                let duplicate_of = Some(timestamp);
-                return Ok(Appended { base_offset, next_offset, epoch, log_start_offset, duplicate_of });
+            if let Checked::Duplicate(first) = log.producers().check(header)? {
+                return Ok(Appended {
+                    base_offset: first.base_offset,
+                    next_offset: first.last_offset.plus(1),
+                    epoch,
+                    log_start_offset,
+                    duplicate_of: Some(first.timestamp),
+                });
             }
         }
         let base_offset = log.end_offset();
         let header = BatchHeader { base_offset, partition_leader_epoch: epoch, ..header.clone() };
         if let Err(error) = log.append(&header, payload, now_ms) {
             let error = PartitionError::from(error);
-            if let PartitionError::Storage(reason) = &error {
+            if let PartitionError::Failed(reason) = &error {
                 self.fail(&mut inner, reason);
             }
             return Err(error);
+        }
+        if base_offset == Offset(0) {
+            // The directory is new: the first sync also notes whose it is.
+            self.observer.wants_flush(self, false);
         }
         self.after_progress(&mut inner, acks == Acks::All, now_ms);
         let next_offset = header.next_offset();
@@ -99,7 +107,7 @@ impl Partition {
     /// The leadership of `epoch` is over, or the log failed.
     pub fn is_committed(&self, upto: Offset, epoch: LeaderEpoch) -> Result<bool, PartitionError> {
         if let Some(reason) = self.failure() {
-            return Err(PartitionError::Storage(reason));
+            return Err(PartitionError::Failed(reason));
         }
         let inner = self.lock();
         match inner.replica.leadership() {
@@ -146,6 +154,7 @@ impl From<ProducerError> for PartitionError {
         match error {
             ProducerError::OutOfOrderSequence { .. } => Self::OutOfOrderSequence(error.to_string()),
             ProducerError::InvalidProducerEpoch { .. } => Self::InvalidProducerEpoch(error.to_string()),
+            ProducerError::InvalidTxnState { .. } => Self::InvalidTxnState(error.to_string()),
         }
     }
 }

@@ -50,19 +50,31 @@ pub enum PartitionError {
     /// An idempotent producer that a newer incarnation has replaced.
     #[error("{0}")]
     InvalidProducerEpoch(String),
+    /// A batch outside of the transaction that its producer has open.
+    #[error("{0}")]
+    InvalidTxnState(String),
     /// The file system is full. Reads go on; writes resume when there is room.
     #[error("no space left on the log directory's device")]
     NoSpace,
-    /// The log cannot be used: a write or sync failed, or recovery found damage.
+    /// A batch that no segment can hold.
+    #[error("{0}")]
+    TooLarge(String),
+    /// A read or a file operation failed; the log can be used on.
     #[error("{0}")]
     Storage(String),
+    /// The log cannot be used any more: a write or sync failed, or recovery found damage.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl From<LogError> for PartitionError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::NoSpace => Self::NoSpace,
-            other => Self::Storage(other.to_string()),
+            LogError::OffsetOutOfRange { asked, start, end } => Self::OffsetOutOfRange { asked, start, end },
+            LogError::InvalidAppend(reason) => Self::TooLarge(reason),
+            LogError::Failed(_) | LogError::Damaged(_) => Self::Failed(error.to_string()),
+            LogError::Io { .. } => Self::Storage(error.to_string()),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The flusher's side of a partition: sync what is in memory, then let the high watermark see it.
 
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
 use ottla_cluster::replica::Durability;
 use ottla_storage::flusher::{FlushState, Flushable};
 
@@ -27,13 +30,22 @@ impl Partition {
             }
             log.sync_begin()
         };
-        let synced = ticket.sync();
+        let started = Instant::now();
+        let synced = if self.stamped.load(Ordering::Relaxed) {
+            ticket.sync()
+        } else {
+            self.opener.stamp(&self.key().clone()).map_err(std::io::Error::other).and_then(|()| ticket.sync())
+        };
+        self.stamped.store(true, Ordering::Relaxed);
+        self.observer.synced(started.elapsed());
         let mut inner = self.lock();
         match synced {
             Ok(()) => {
                 let Some(log) = inner.open_log() else { return };
-                log.sync_end(ticket);
-                self.after_sync(&mut inner);
+                match log.sync_end(ticket) {
+                    Ok(_) => self.after_sync(&mut inner),
+                    Err(error) => self.fail(&mut inner, &error.to_string()),
+                }
             }
             Err(error) => self.fail(&mut inner, &format!("fdatasync failed: {error}")),
         }

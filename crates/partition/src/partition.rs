@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ottla_cluster::replica::{Durability, Leadership, Progress, Replica};
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
@@ -38,10 +40,18 @@ pub struct TopicSettings {
     pub durability: Durability,
     /// `flush.messages`: records that may be in memory only before a sync is asked for.
     pub flush_messages: i64,
+    /// `flush.ms`: how long bytes may be in memory only before a sync is asked for.
+    pub flush_ms: i64,
 }
 
 /// Opens the log of a partition on first use. `Err` is remembered: a damaged log stays closed until the broker restarts.
 pub trait OpenLog: Send + Sync {
+    /// Notes in the partition's directory, which may be new, to which topic it belongs.
+    ///
+    /// # Errors
+    /// It belongs to another topic, or cannot be written.
+    fn stamp(&self, key: &PartitionKey) -> Result<(), LogError>;
+
     /// Opens `dir_name` (`topic-index`), recovering what the clean-shutdown mark does not vouch for.
     fn open_log(
         &self,
@@ -55,6 +65,8 @@ pub trait OpenLog: Send + Sync {
 pub trait Observer: Send + Sync {
     /// Bytes are in memory that nobody may see before they are synced: ask the flusher for `partition`.
     fn wants_flush(&self, partition: &Arc<Partition>, eager: bool);
+    /// A sync was done.
+    fn synced(&self, took: Duration);
     /// The log was opened.
     fn opened(&self, key: &PartitionKey, report: &RecoveryReport);
     /// A write or sync failed, or recovery found damage: the partition is offline here.
@@ -65,8 +77,10 @@ pub trait Observer: Send + Sync {
 pub struct Partition {
     key: PartitionKey,
     pub(crate) observer: Arc<dyn Observer>,
-    opener: Arc<dyn OpenLog>,
+    pub(crate) opener: Arc<dyn OpenLog>,
     pub(crate) flush_state: FlushState,
+    /// Whether this process has seen to it that the directory names the topic's id.
+    pub(crate) stamped: AtomicBool,
     /// Guards the log, the replica machine and the waiters together: what is appended, synced and acknowledged is one order.
     inner: Mutex<Inner>,
 }
@@ -115,7 +129,14 @@ impl Partition {
         let replica = Replica::new(me, settings.durability, Progress::default(), Offset(0));
         let inner = Inner { log: Slot::Closed, replica, waiters: Waiters::default(), settings, me };
         let flush_state = FlushState::default();
-        Arc::new(Self { key, observer, opener, flush_state, inner: Mutex::new(inner) })
+        Arc::new(Self {
+            key,
+            observer,
+            opener,
+            flush_state,
+            stamped: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+        })
     }
 
     /// Which partition this is.
@@ -135,7 +156,7 @@ impl Partition {
         }
         match &mut inner.log {
             Slot::Open(log) => Ok(log),
-            Slot::Failed(reason) => Err(PartitionError::Storage(reason.clone())),
+            Slot::Failed(reason) => Err(PartitionError::Failed(reason.clone())),
             Slot::Closed => unreachable!("open() leaves the slot open or failed"),
         }
     }
@@ -178,12 +199,30 @@ impl Partition {
         }
     }
 
+    /// Another broker leads the partition, or nobody: whoever waits learns it.
+    pub fn unlead(&self) {
+        let mut inner = self.lock();
+        if inner.replica.leadership().is_some() {
+            inner.replica.handle_unlead();
+            inner.waiters.wake_all();
+        }
+    }
+
+    /// `flush.ms` of the topic.
+    #[must_use]
+    pub fn flush_ms(&self) -> i64 {
+        self.lock().settings.flush_ms
+    }
+
     /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest.
     pub fn retire(&self) -> Option<Box<Log>> {
         let mut inner = self.lock();
         inner.replica.handle_unlead();
         inner.waiters.wake_all();
-        match std::mem::replace(&mut inner.log, Slot::Failed("the partition is not served here any more".into())) {
+        match std::mem::replace(
+            &mut inner.log,
+            Slot::Failed("the partition is not served here any more".into()),
+        ) {
             Slot::Open(log) => Some(log),
             Slot::Closed | Slot::Failed(_) => None,
         }
@@ -263,7 +302,28 @@ impl Partition {
         let before = log.start_offset();
         let removed = log.apply_retention(now_ms, high_watermark).map_err(PartitionError::from)?;
         let start_moved = log.start_offset() > before;
+        if log.next_removal_ms().is_some_and(|due| due <= now_ms) {
+            log.remove_deleted(now_ms).map_err(|error| PartitionError::Storage(error.to_string()))?;
+        }
         Ok(Maintained { start_moved, removed_segments: removed.len() })
+    }
+
+    /// Bytes of the log.
+    ///
+    /// # Errors
+    /// The log failed or cannot be opened.
+    pub fn size_bytes(&self, now_ms: i64) -> Result<u64, PartitionError> {
+        let mut inner = self.lock();
+        Ok(self.log(&mut inner, now_ms)?.size_bytes())
+    }
+
+    /// Opens the log if it is closed, recovering it where needed.
+    ///
+    /// # Errors
+    /// The log failed or cannot be opened.
+    pub fn open_now(&self, now_ms: i64) -> Result<(), PartitionError> {
+        let mut inner = self.lock();
+        self.log(&mut inner, now_ms).map(|_| ())
     }
 
     /// Where the partition's files are, relative to its log directory.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ottla_protocol::ids::{LeaderEpoch, Offset};
-use ottla_storage::log::LogSlice;
+use ottla_storage::log::{LogSlice, TimestampOffset};
 
 use crate::error::PartitionError;
 use crate::partition::Partition;
@@ -11,8 +11,8 @@ use crate::partition::Partition;
 /// What a fetch found.
 #[derive(Debug)]
 pub struct Read {
-    /// The batches, as they were stored; may be empty.
-    pub slice: LogSlice,
+    /// The batches, as they were stored; `None` where there are none for this reader.
+    pub slice: Option<LogSlice>,
     /// First offset that consumers may not see.
     pub high_watermark: Offset,
     /// First offset of the log.
@@ -28,19 +28,8 @@ pub struct Bounds {
     pub high_watermark: Offset,
     /// Epoch of the current leadership.
     pub epoch: LeaderEpoch,
-    /// Epoch of the last record, -1 without one.
-    pub latest_epoch: LeaderEpoch,
-}
-
-/// A record found by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its offset.
-    pub offset: Offset,
-    /// Its timestamp in ms.
-    pub timestamp: i64,
-    /// Epoch it was appended in.
-    pub epoch: LeaderEpoch,
+    /// Epoch of the first record; that of the leadership when there is none.
+    pub start_epoch: LeaderEpoch,
 }
 
 /// Limits of one read.
@@ -76,9 +65,10 @@ impl Partition {
             return Err(PartitionError::OffsetOutOfRange { asked, start, end });
         }
         let slice = if from >= high_watermark {
-            LogSlice::empty()
+            None
         } else {
-            log.read(from, high_watermark, limits.max_bytes, limits.at_least_one_batch)?
+            let slice = log.read(from, high_watermark, limits.max_bytes, limits.at_least_one_batch)?;
+            Some(slice).filter(|slice| slice.len_bytes() > 0)
         };
         Ok(Read { slice, high_watermark, log_start_offset })
     }
@@ -93,8 +83,9 @@ impl Partition {
         self.log(&mut inner, now_ms)?;
         let high_watermark = inner.replica.high_watermark();
         let log = self.log(&mut inner, now_ms)?;
-        let latest_epoch = log.epochs().latest().unwrap_or(LeaderEpoch::NONE);
-        Ok(Bounds { log_start_offset: log.start_offset(), high_watermark, epoch, latest_epoch })
+        let log_start_offset = log.start_offset();
+        let start_epoch = log.epochs().epoch_at(log_start_offset).unwrap_or(epoch);
+        Ok(Bounds { log_start_offset, high_watermark, epoch, start_epoch })
     }
 
     /// The first visible record whose timestamp is at least `timestamp` (ms), or, for `None`, the one with the highest.
@@ -106,7 +97,7 @@ impl Partition {
         timestamp: Option<i64>,
         asked_epoch: LeaderEpoch,
         now_ms: i64,
-    ) -> Result<Option<Found>, PartitionError> {
+    ) -> Result<Option<TimestampOffset>, PartitionError> {
         let mut inner = self.lock();
         Self::check_leader(&inner, asked_epoch)?;
         let high_watermark = inner.replica.high_watermark();
@@ -115,8 +106,7 @@ impl Partition {
             Some(timestamp) => log.find_by_timestamp(timestamp)?,
             None => log.find_max_timestamp()?,
         };
-        let visible = found.filter(|(offset, _, _)| *offset < high_watermark);
-        Ok(visible.map(|(offset, timestamp, epoch)| Found { offset, timestamp, epoch }))
+        Ok(found.filter(|found| found.offset < high_watermark))
     }
 
     /// End of `epoch` in this log: the largest epoch not above it that has records, and the offset after its last one.
@@ -136,7 +126,8 @@ impl Partition {
         if epoch == current {
             return Ok(Some((current, end)));
         }
-        Ok(log.epochs().end_offset_for(epoch, end))
+        let found = log.epochs().end_offset_for(epoch, end);
+        Ok(found.map(|found| (found.epoch, found.end_offset)))
     }
 
     /// Raises the log's start to `offset`, or to the high watermark for -1 (DeleteRecords). Returns the new start.
@@ -154,7 +145,7 @@ impl Partition {
             let (asked, start, end) = (offset, log.start_offset(), high_watermark);
             return Err(PartitionError::OffsetOutOfRange { asked, start, end });
         }
-        log.advance_start_offset(to)?;
+        log.advance_start_offset(to, now_ms)?;
         Ok(log.start_offset())
     }
 }

@@ -4,6 +4,6 @@
 pub mod frame;
 pub mod generated;
 pub mod ids;
+pub mod records;
 pub mod schema;
 pub mod wire;
-pub mod records;

@@ -193,3 +193,104 @@ impl OffsetCheckpoint {
         Ok(Self { offsets })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::faulty::{Fault, FaultyFiles, Operation, Survival};
+
+    const PATH: &str = "/d/some-checkpoint";
+
+    fn disk() -> FaultyFiles {
+        let files = FaultyFiles::new();
+        files.create_dir_all(Path::new("/d")).unwrap();
+        files.sync_dir(Path::new("/")).unwrap();
+        files
+    }
+
+    #[test]
+    fn offsets_round_trip_and_read_kafkas() {
+        let kafkas = b"0\n3\n__transaction_state 42 0\ncompacted 0 202\ntrimmed 0 37\n";
+        let checkpoint = OffsetCheckpoint::decode(kafkas).expect("Kafka's own");
+        assert_eq!(checkpoint.get(&TopicPartition::new("compacted", 0)), Some(Offset(202)));
+        assert_eq!(checkpoint.get(&TopicPartition::new("compacted", 1)), None);
+        assert_eq!(checkpoint.encode().as_bytes(), kafkas);
+        assert_eq!(OffsetCheckpoint::decode(b"0\n0\n"), Ok(OffsetCheckpoint::default()));
+    }
+
+    #[test]
+    fn damage_is_found_and_said() {
+        let cases: [(&[u8], &str); 13] = [
+            (b"", "empty"),
+            (b"\0\0\0\0", "line 1: version \"\\0\\0\\0\\0\", known is 0"),
+            (b"1\n0\n", "line 1: version \"1\", known is 0"),
+            (b"0\n", "line 2: no number of entries"),
+            (b"0\nmany\n", "line 2: no number of entries"),
+            (b"0\n-1\n", "line 2: no number of entries"),
+            (b"0\n2\nt 0 1\n", "1 entries, 2 announced"),
+            (b"0\n1\nt 0 1\nt 1 1\n", "2 entries, 1 announced"),
+            (b"0\n1\nt 0\n", "line 3: not topic, partition and offset"),
+            (b"0\n1\nt 0 1 2 3\n", "line 3: too many fields"),
+            (b"0\n1\nt 0 99999999999999999999\n", "line 3: the offset is not a number"),
+            (b"0\n1\nt 0 -2\n", "line 3: negative"),
+            (b"0\n2\nt 0 1\nt 0 2\n", "line 4: the partition is there twice"),
+        ];
+        for (contents, why) in cases {
+            assert_eq!(OffsetCheckpoint::decode(contents), Err(why.to_owned()));
+        }
+        assert_eq!(OffsetCheckpoint::decode(b"0\n1\nt\xff 0 1\n"), Err("not text".to_owned()));
+    }
+
+    #[test]
+    fn an_absent_file_is_empty_and_a_damaged_one_an_error_with_its_path() {
+        let files = disk();
+        let path = Path::new(PATH);
+        assert_eq!(OffsetCheckpoint::read(&files, path).unwrap(), OffsetCheckpoint::default());
+        write_atomically(&files, path, b"0\n1\nt 0 17\n").unwrap();
+        files.flip(path, 2, 0x40).unwrap();
+        let error = OffsetCheckpoint::read(&files, path).unwrap_err();
+        assert_eq!(error.to_string(), "/d/some-checkpoint is damaged: line 2: no number of entries");
+    }
+
+    #[test]
+    fn after_a_crash_anywhere_the_file_is_the_old_or_the_new_one() {
+        let files = disk();
+        let path = Path::new(PATH);
+        write_atomically(&files, path, b"old").unwrap();
+        let begin = files.operation_count();
+        write_atomically(&files, path, b"new and longer").unwrap();
+        let end = files.operation_count();
+        let mut seen = std::collections::BTreeSet::new();
+        for at in begin..=end {
+            use Survival::*;
+            for survival in [All, SyncedOnly, Prefix, TornPrefix, AnyPages] {
+                for seed in 0..8 {
+                    let image = files.crash_image(at, survival, seed);
+                    let contents = read_whole(&image, path).unwrap().expect("never gone");
+                    let is_new = contents == b"new and longer";
+                    assert!(is_new || contents == b"old", "{at} {survival:?} {seed}: {contents:?}");
+                    assert!(is_new || at < end, "durable once it returned");
+                    seen.insert(contents);
+                }
+            }
+        }
+        assert_eq!(seen.len(), 2);
+    }
+
+    #[test]
+    fn a_failed_replacement_leaves_the_old_file_and_no_other() {
+        for operation in [Operation::Create, Operation::Write, Operation::Sync, Operation::Rename] {
+            let files = disk();
+            let path = Path::new(PATH);
+            write_atomically(&files, path, b"old").unwrap();
+            let error = io::ErrorKind::StorageFull;
+            files.fail(Fault { operation, path_suffix: ".tmp".into(), after: 0, error, written_bytes: 2 });
+            assert_eq!(write_atomically(&files, path, b"new").unwrap_err().kind(), error, "{operation:?}");
+            assert_eq!(read_whole(&files, path).unwrap().unwrap(), b"old");
+            assert_eq!(files.list(Path::new("/d")).unwrap().len(), 1, "{operation:?}");
+            files.heal();
+            write_atomically(&files, path, b"new").unwrap();
+            assert_eq!(read_whole(&files, path).unwrap().unwrap(), b"new");
+        }
+    }
+}

@@ -218,7 +218,8 @@ impl DescriptorSlot {
         lock(&self.slot.state).path = path.to_owned();
     }
 
-    /// Closes the file now (holders of it aside), as before its removal. [`DescriptorSlot::get`] would open it again.
+    /// Closes the file now (holders of it aside), pinned or not, as before its removal. [`DescriptorSlot::get`] would open
+    /// it again.
     pub fn close(&self) {
         let file = lock(&self.slot.state).file.take();
         if file.is_some() {
@@ -236,4 +237,167 @@ impl Drop for DescriptorSlot {
 /// Nothing under these locks can be left half changed, so a panic of another holder is no reason to stop.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::*;
+    use crate::files::faulty::{Fault, FaultyFiles, Operation};
+
+    struct Fixture {
+        cache: Arc<Descriptors>,
+        files: FaultyFiles,
+    }
+
+    fn cache(capacity: usize) -> Fixture {
+        let files = FaultyFiles::new();
+        files.create_dir_all(Path::new("/d")).unwrap();
+        Fixture { cache: Descriptors::new(files.shared(), capacity), files }
+    }
+
+    impl Fixture {
+        fn slots(&self, count: usize) -> Vec<DescriptorSlot> {
+            let path = |index| PathBuf::from(format!("/d/{index}"));
+            (0..count).map(|index| self.cache.slot(path(index), Open::Create)).collect()
+        }
+    }
+
+    fn is_open(slot: &DescriptorSlot) -> bool {
+        lock(&slot.slot.state).file.is_some()
+    }
+
+    #[test]
+    fn nothing_is_opened_before_it_is_needed_and_then_once() {
+        let fixture = cache(4);
+        let slots = fixture.slots(3);
+        assert_eq!(fixture.cache.open_count(), 0);
+        assert!(!fixture.files.exists(Path::new("/d/0")).unwrap());
+        let first = slots[0].get().unwrap();
+        assert!(Arc::ptr_eq(&first, &slots[0].get().unwrap()));
+        assert_eq!(fixture.cache.open_count(), 1);
+    }
+
+    #[test]
+    fn the_bound_holds_and_the_recently_used_stay() {
+        let fixture = cache(4);
+        let slots = fixture.slots(100);
+        for slot in &slots {
+            slots[0].get().unwrap();
+            slot.get().unwrap();
+            assert!(fixture.cache.open_count() <= 4);
+        }
+        assert!(is_open(&slots[0]), "asked for before each other");
+        assert!(is_open(&slots[99]));
+        assert_eq!(slots.iter().filter(|slot| is_open(slot)).count(), 4);
+        // What was closed opens again.
+        slots[1].get().unwrap();
+        assert!(is_open(&slots[1]));
+    }
+
+    #[test]
+    fn pinned_slots_are_never_closed_and_the_bound_returns_after() {
+        let fixture = cache(2);
+        let slots = fixture.slots(10);
+        let pinned: Vec<Arc<dyn File>> = slots[..5].iter().map(|slot| slot.pin().unwrap()).collect();
+        for slot in &slots {
+            slot.get().unwrap();
+        }
+        for (slot, file) in slots.iter().zip(&pinned) {
+            assert!(Arc::ptr_eq(&slot.get().unwrap(), file));
+        }
+        slots[0].pin().unwrap();
+        slots[..5].iter().for_each(DescriptorSlot::unpin);
+        assert!(slots[0].is_pinned() && !slots[1].is_pinned());
+        for slot in &slots[5..] {
+            slot.get().unwrap();
+        }
+        assert_eq!(fixture.cache.open_count(), 2);
+        assert!(Arc::ptr_eq(&slots[0].get().unwrap(), &pinned[0]));
+        slots[0].unpin();
+    }
+
+    #[test]
+    fn a_dropped_or_closed_slot_makes_room() {
+        let fixture = cache(3);
+        let mut slots = fixture.slots(3);
+        for slot in &slots {
+            slot.get().unwrap();
+        }
+        slots[1].close();
+        assert_eq!(fixture.cache.open_count(), 2);
+        drop(slots.remove(2));
+        assert_eq!(fixture.cache.open_count(), 1);
+        slots[1].get().unwrap();
+        assert_eq!(fixture.cache.open_count(), 2);
+        slots.clear();
+        assert_eq!(fixture.cache.open_count(), 0);
+        assert!(lock(&fixture.cache.ring).slots.is_empty());
+    }
+
+    #[test]
+    fn a_renamed_file_is_opened_under_its_new_name() {
+        let fixture = cache(1);
+        let slots = fixture.slots(2);
+        slots[0].get().unwrap().write_all_at(&mut [IoSlice::new(b"x")], 0).unwrap();
+        fixture.files.rename(Path::new("/d/0"), Path::new("/d/0.deleted")).unwrap();
+        slots[0].moved_to(Path::new("/d/0.deleted"));
+        slots[1].get().unwrap();
+        assert!(!is_open(&slots[0]));
+        assert_eq!(slots[0].get().unwrap().size_bytes().unwrap(), 1);
+        assert_eq!(slots[0].path(), Path::new("/d/0.deleted"));
+    }
+
+    #[test]
+    fn a_file_that_does_not_open_is_an_error_and_no_pin() {
+        let fixture = cache(1);
+        let slots = fixture.slots(1);
+        let (operation, error) = (Operation::Create, io::ErrorKind::StorageFull);
+        fixture.files.fail(Fault {
+            operation,
+            path_suffix: String::new(),
+            after: 0,
+            error,
+            written_bytes: 0,
+        });
+        assert_eq!(slots[0].get().unwrap_err().kind(), error);
+        assert_eq!(slots[0].pin().unwrap_err().kind(), error);
+        assert!(!slots[0].is_pinned());
+        fixture.files.heal();
+        slots[0].get().unwrap();
+        assert_eq!(fixture.cache.open_count(), 1);
+    }
+
+    #[test]
+    fn threads_share_it_without_losing_count() {
+        let fixture = cache(8);
+        let slots = fixture.slots(40);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let slots = &slots;
+                scope.spawn(move || {
+                    for turn in 0..3000 {
+                        let index = (turn * 7 + thread * 11) % slots.len();
+                        let slot = &slots[index];
+                        match turn % 5 {
+                            // A close takes the file from a pinned slot too, so not both on one.
+                            0 if index % 2 == 0 => {
+                                let pinned = slot.pin().unwrap();
+                                assert!(Arc::ptr_eq(&slot.get().unwrap(), &pinned));
+                                slot.unpin();
+                            }
+                            1 if index % 2 == 1 => slot.close(),
+                            _ => drop(slot.get().unwrap()),
+                        }
+                    }
+                });
+            }
+        });
+        // All at rest: one more opening brings the bound back, and the count is what is really open.
+        slots.iter().for_each(|slot| drop(slot.get().unwrap()));
+        let open = slots.iter().filter(|slot| is_open(slot)).count();
+        assert_eq!(fixture.cache.open_count(), open);
+        assert!(open <= 8, "{open}");
+    }
 }

@@ -170,3 +170,135 @@ impl LeaderEpochs {
         Ok(Self { entries })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn epochs(entries: &[(i32, i64)]) -> LeaderEpochs {
+        let mut epochs = LeaderEpochs::default();
+        for &(epoch, start_offset) in entries {
+            assert!(epochs.assign(LeaderEpoch(epoch), Offset(start_offset)));
+        }
+        assert_eq!(pairs(&epochs), entries);
+        epochs
+    }
+
+    fn pairs(epochs: &LeaderEpochs) -> Vec<(i32, i64)> {
+        epochs.entries().iter().map(|entry| (entry.epoch.0, entry.start_offset.0)).collect()
+    }
+
+    fn end_of(epochs: &LeaderEpochs, epoch: i32) -> Option<(i32, i64)> {
+        let end = epochs.end_offset_for(LeaderEpoch(epoch), Offset(100))?;
+        Some((end.epoch.0, end.end_offset.0))
+    }
+
+    #[test]
+    fn only_a_new_epoch_changes_anything() {
+        let mut epochs = epochs(&[(0, 0), (2, 20)]);
+        assert!(!epochs.assign(LeaderEpoch(2), Offset(20)));
+        assert!(!epochs.assign(LeaderEpoch(2), Offset(30)));
+        assert!(!epochs.assign(LeaderEpoch::NONE, Offset(30)));
+        assert_eq!(pairs(&epochs), [(0, 0), (2, 20)]);
+    }
+
+    #[test]
+    fn what_contradicts_the_new_epoch_goes() {
+        let check = |epoch, start_offset, expected: &[(i32, i64)]| {
+            let mut epochs = epochs(&[(0, 0), (2, 20), (4, 40)]);
+            assert!(epochs.assign(LeaderEpoch(epoch), Offset(start_offset)));
+            assert_eq!(pairs(&epochs), expected);
+        };
+        check(5, 40, &[(0, 0), (2, 20), (5, 40)]); // nothing was written in epoch 4
+        check(4, 30, &[(0, 0), (2, 20), (4, 30)]);
+        check(3, 50, &[(0, 0), (2, 20), (3, 50)]);
+        check(5, 10, &[(0, 0), (5, 10)]);
+        check(1, 0, &[(1, 0)]);
+    }
+
+    #[test]
+    fn ends_are_answered_as_kafka_does() {
+        let epochs = epochs(&[(2, 20), (4, 40), (6, 60)]);
+        assert_eq!(end_of(&epochs, 6), Some((6, 100))); // the latest: the log's end
+        assert_eq!(end_of(&epochs, 4), Some((4, 60)));
+        assert_eq!(end_of(&epochs, 5), Some((4, 60))); // unknown: the one before
+        assert_eq!(end_of(&epochs, 3), Some((2, 40)));
+        assert_eq!(end_of(&epochs, 1), Some((1, 20))); // before all: where the known begins
+        assert_eq!(end_of(&epochs, 7), None);
+        assert_eq!(end_of(&epochs, -1), None);
+        assert_eq!(end_of(&LeaderEpochs::default(), 0), None);
+    }
+
+    #[test]
+    fn offsets_have_the_epoch_they_were_written_in() {
+        let epochs = epochs(&[(2, 20), (4, 40)]);
+        let at = |offset| epochs.epoch_at(Offset(offset)).map(|epoch| epoch.0);
+        assert_eq!([at(19), at(20), at(39), at(40), at(4000)], [None, Some(2), Some(2), Some(4), Some(4)]);
+    }
+
+    #[test]
+    fn cutting_the_log_cuts_the_epochs() {
+        let full = epochs(&[(0, 0), (2, 20), (4, 40)]);
+        let from_end = |offset| {
+            let mut cut = full.clone();
+            assert_eq!(cut.truncate_from_end(Offset(offset)), cut != full);
+            pairs(&cut)
+        };
+        assert_eq!(from_end(41), [(0, 0), (2, 20), (4, 40)]);
+        assert_eq!(from_end(40), [(0, 0), (2, 20)]);
+        assert_eq!(from_end(1), [(0, 0)]);
+        assert_eq!(from_end(0), []);
+        let from_start = |offset| {
+            let mut cut = full.clone();
+            assert_eq!(cut.truncate_from_start(Offset(offset)), cut != full);
+            pairs(&cut)
+        };
+        assert_eq!(from_start(0), [(0, 0), (2, 20), (4, 40)]);
+        assert_eq!(from_start(19), [(0, 19), (2, 20), (4, 40)]);
+        assert_eq!(from_start(20), [(2, 20), (4, 40)]);
+        assert_eq!(from_start(90), [(4, 90)]);
+    }
+
+    #[test]
+    fn the_file_is_kafkas_and_damage_is_found() {
+        let text = "0\n4\n0 0\n2 20\n4 40\n6 60\n";
+        let epochs = LeaderEpochs::decode(text.as_bytes()).expect("Kafka's own");
+        assert_eq!(pairs(&epochs), [(0, 0), (2, 20), (4, 40), (6, 60)]);
+        assert_eq!(epochs.encode(), text);
+        for broken in [
+            "",
+            "0\n",
+            "0\n1\n",
+            "0\n1\n0\n",
+            "0\n1\n0 x\n",
+            "0\n2\n2 20\n4 20\n",
+            "0\n2\n2 20\n2 30\n",
+            "0\n1\n-1 0\n",
+        ] {
+            assert!(LeaderEpochs::decode(broken.as_bytes()).is_err(), "{broken:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn entries_always_rise_and_survive_the_file(
+            steps in prop::collection::vec((0..4u8, 0..30i32, 0..200i64), 0..40)
+        ) {
+            let mut epochs = LeaderEpochs::default();
+            for (kind, epoch, offset) in steps {
+                let before = epochs.clone();
+                let changed = match kind {
+                    0 => epochs.truncate_from_end(Offset(offset)),
+                    1 => epochs.truncate_from_start(Offset(offset)),
+                    _ => epochs.assign(LeaderEpoch(epoch), Offset(offset)),
+                };
+                prop_assert_eq!(changed, epochs != before);
+                let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start_offset < pair[1].start_offset;
+                prop_assert!(epochs.entries().windows(2).all(rises));
+                prop_assert_eq!(LeaderEpochs::decode(epochs.encode().as_bytes()), Ok(epochs.clone()));
+            }
+        }
+    }
+}

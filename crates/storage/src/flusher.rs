@@ -197,13 +197,15 @@ impl Flusher {
         }
     }
 
-    /// Flushes everything that is wanted by now, at once, and ends the threads. Safe to call twice, and from several
-    /// threads. Not from within a `flush`.
+    /// Flushes everything that is wanted by now, at once, and ends the threads. Safe to call twice and from several threads;
+    /// from within a `flush` it does not wait for that one.
     pub fn stop(&self) {
         lock(&self.shared.queues).stopping = true;
         self.shared.wake.notify_all();
         let mut threads = lock(&self.threads);
-        for thread in threads.drain(..) {
+        // Whoever drops the last reference to the flusher may be one of its threads; that one ends by itself.
+        let me = thread::current().id();
+        for thread in threads.drain(..).filter(|thread| thread.thread().id() != me) {
             // It catches the panics of what it calls, so it can only have ended well.
             thread.join().expect("a flusher's thread does not panic");
         }

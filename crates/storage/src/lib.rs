@@ -2,10 +2,14 @@
 
 pub mod checkpoint;
 pub mod descriptors;
+pub mod directory;
 pub mod epochs;
 pub mod files;
 pub mod flusher;
+mod index;
 pub mod log;
 pub mod meta;
 pub mod names;
 pub mod producers;
+mod recovery;
+mod segment;

@@ -90,6 +90,21 @@ pub struct EndMarker {
     pub is_abort: bool,
 }
 
+impl EndMarker {
+    /// Reads a control record's key (version i16, type i16: 0 abort, 1 commit) and value (version i16, coordinator epoch
+    /// i32). `None` for other control records and for what is too short.
+    #[must_use]
+    pub fn parse(key: &[u8], value: &[u8]) -> Option<Self> {
+        let is_abort = match i16::from_be_bytes(*key.get(2..)?.first_chunk()?) {
+            0 => true,
+            1 => false,
+            _ => return None,
+        };
+        let coordinator_epoch = i32::from_be_bytes(*value.get(2..)?.first_chunk()?);
+        Some(Self { coordinator_epoch, is_abort })
+    }
+}
+
 /// A transaction that a marker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompletedTransaction {
@@ -119,7 +134,7 @@ impl KeptBatch {
     }
 }
 
-/// One producer; 160 bytes.
+/// One producer; 152 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ProducerEntry {
     /// The oldest first; `kept` of them.
@@ -134,6 +149,8 @@ struct ProducerEntry {
     epoch: i16,
     kept: u8,
 }
+
+const _: () = assert!(size_of::<ProducerEntry>() == 152);
 
 impl ProducerEntry {
     fn new(epoch: i16) -> Self {

@@ -5,4 +5,5 @@
 
 pub mod client;
 pub mod limits;
+mod pool;
 pub mod server;

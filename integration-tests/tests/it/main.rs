@@ -1,4 +1,5 @@
 //! Tests against real broker processes, one module per subject.
 
 mod python_clients;
+mod rd;
 mod rdkafka_roundtrip;

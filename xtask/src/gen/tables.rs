@@ -76,7 +76,8 @@ fn table(code: &str, messages: &[&Message]) -> String {
             message.description,
         );
         fields(&mut out, &message.body);
-        let _ = writeln!(out, "],\nrecode: recode::<{code}::{name}>,\ndecode: decode::<{code}::{name}>,\n}};\n");
+        let _ =
+            writeln!(out, "],\nrecode: recode::<{code}::{name}>,\ndecode: decode::<{code}::{name}>,\n}};\n");
     }
     out
 }

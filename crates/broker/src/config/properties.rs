@@ -130,3 +130,101 @@ fn hex_unit(chars: &mut std::str::Chars<'_>) -> Result<u16, String> {
         "\\u{digits} is not a character; \\u needs four hexadecimal digits (a backslash itself is written \\\\)"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> Vec<(String, String, usize)> {
+        parse(text).unwrap().into_iter().map(|entry| (entry.key, entry.value, entry.line)).collect()
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(&str, &str, usize)]) {
+        let expected: Vec<_> =
+            expected.iter().map(|&(key, value, line)| (key.to_owned(), value.to_owned(), line)).collect();
+        assert_eq!(pairs(text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn separators_and_blanks() {
+        check(
+            "a=1\nb:2\nc 3\n d \t=\t 4\ne==5\nf=:6\ng",
+            &[
+                ("a", "1", 1),
+                ("b", "2", 2),
+                ("c", "3", 3),
+                ("d", "4", 4),
+                ("e", "=5", 5),
+                ("f", ":6", 6),
+                ("g", "", 7),
+            ],
+        );
+        check("a=b c # no comment here", &[("a", "b c # no comment here", 1)]);
+        check("a\tb", &[("a", "b", 1)]);
+        check("a=1\r\nb=2\rc=3", &[("a", "1", 1), ("b", "2", 2), ("c", "3", 3)]);
+    }
+
+    #[test]
+    fn comments_and_blank_lines_are_left_out() {
+        check("# a=1\n  ! b=2\n\n   \n\t\nc=3\n#d=4 \\\ne=5", &[("c", "3", 6), ("e", "5", 8)]);
+    }
+
+    #[test]
+    fn lines_go_on_behind_an_odd_number_of_backslashes() {
+        check("a=1,\\\n   2,\\\n\t3\nb=4", &[("a", "1,2,3", 1), ("b", "4", 4)]);
+        check("a=1\\\\\nb=2", &[("a", "1\\", 1), ("b", "2", 2)]);
+        check("a=1\\\\\\\nb=2", &[("a", "1\\b=2", 1)]);
+        check("a=1\\\n# not a comment", &[("a", "1# not a comment", 1)]);
+        check("a=1\\\n\nb=2", &[("a", "1", 1), ("b", "2", 3)]);
+        check("a=1\\", &[("a", "1", 1)]);
+        check("\\\n\\\n", &[]);
+    }
+
+    #[test]
+    fn escapes() {
+        check("a=\\t\\n\\r\\f\\\\\\q\\:", &[("a", "\t\n\r\x0c\\q:", 1)]);
+        check("a\\=b\\ c\\:d=1", &[("a=b c:d", "1", 1)]);
+        check("a=\\u00e4\\u20AC\\uD83D\\uDE00x", &[("a", "ä€😀x", 1)]);
+        check("a=C:\\\\data", &[("a", "C:\\data", 1)]);
+        check("ä=ö", &[("ä", "ö", 1)]);
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let error = |text: &str| parse(text).unwrap_err();
+        assert_eq!(error("a=1\n\nb=x\\\n\\u12g4").line, 3);
+        assert!(error("a=\\u12g4").reason.contains("\\u12g4 is not a character"));
+        assert!(error("a=\\u12").reason.contains("four hexadecimal digits"));
+        assert!(error("a=\\ud800").reason.contains("surrogate"));
+        assert_eq!(error("a=1\n=2").line, 2);
+        assert!(error("=2").reason.contains("without a key"));
+    }
+
+    #[test]
+    fn bytes_are_utf_8_or_latin_1() {
+        assert_eq!(decode("a=ä".as_bytes()), "a=ä");
+        assert_eq!(decode(b"a=\xe4"), "a=ä");
+        assert_eq!(decode(b"\xef\xbb\xbfa=1"), "a=1");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ab=: #!\\\\\n\r\tu0]{0,40}") {
+            match parse(&text) {
+                Ok(entries) => assert!(entries.iter().all(|entry| !entry.key.is_empty())),
+                Err(error) => assert!(error.line >= 1),
+            }
+        }
+
+        #[test]
+        fn what_is_escaped_comes_back(key in "\\PC{1,12}", value in "\\PC{0,20}") {
+            let escape = |text: &str| text.chars().flat_map(|c| ['\\', c]).collect::<String>();
+            // t, n, r, f and u are letters only without a backslash.
+            let plain = |text: &str| text.replace(['t', 'n', 'r', 'f', 'u'], "x");
+            let (key, value) = (plain(&key), plain(&value));
+            let text = format!("{}={}", escape(&key), escape(&value));
+            assert_eq!(pairs(&text), [(key, value, 1)]);
+        }
+    }
+}

@@ -11,26 +11,33 @@ use crate::dispatch::Call;
 use crate::state::State;
 
 /// Answers ApiVersions, and remembers what the client calls itself.
-pub fn handle(state: &State, request: &ApiVersionsRequest, connection: &ConnectionInfo) -> ApiVersionsResponse {
+pub fn handle(
+    state: &State,
+    request: &ApiVersionsRequest,
+    connection: &ConnectionInfo,
+) -> ApiVersionsResponse {
     if !request.client_software_name.is_empty() {
         let valid = is_software_text(&request.client_software_name)
             && is_software_text(&request.client_software_version);
         if !valid {
-            return ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
+            return ApiVersionsResponse {
+                error_code: ErrorCode::InvalidRequest.code(),
+                ..Default::default()
+            };
         }
         let name = request.client_software_name.to_string();
         let version = request.client_software_version.to_string();
         connection.set_client_software(ClientSoftware { name, version });
     }
     let image = state.image();
-    let features = image.features();
+    let features: Vec<_> = image.features().collect();
     ApiVersionsResponse {
         api_keys: ranges(),
         supported_features: features
             .iter()
             .map(|(name, level)| SupportedFeatureKey {
-                name: (&**name).into(),
-                min_version: 0,
+                name: (*name).into(),
+                min_version: 1,
                 max_version: *level,
                 ..Default::default()
             })
@@ -39,7 +46,7 @@ pub fn handle(state: &State, request: &ApiVersionsRequest, connection: &Connecti
         finalized_features: features
             .iter()
             .map(|(name, level)| FinalizedFeatureKey {
-                name: (&**name).into(),
+                name: (*name).into(),
                 max_version_level: *level,
                 min_version_level: *level,
                 ..Default::default()

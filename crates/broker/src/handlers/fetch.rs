@@ -16,7 +16,7 @@ use ottla_protocol::generated::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use ottla_protocol::ids::{LeaderEpoch, Offset};
-use ottla_protocol::wire::Records;
+use ottla_protocol::wire::{Records, Str};
 use ottla_storage::log::LogSlice;
 
 use crate::errors::code_of;
@@ -86,7 +86,7 @@ pub fn handle(state: &Arc<State>, request: &FetchRequest, version: i16) -> Resul
         Plan::Sessionless(wanted) => (None, wanted, true),
         Plan::Round { session, wanted, full } => (Some(session), wanted, full),
     };
-    let max_bytes = as_bytes(request.max_bytes).min(state.config.fetch_max_bytes);
+    let max_bytes = as_bytes(request.max_bytes).min(state.config.fetch_max_bytes as usize);
     Ok(FetchWait {
         state: state.clone(),
         session,
@@ -111,8 +111,10 @@ fn as_bytes(wire: i32) -> usize {
 fn asked(request: &FetchRequest, version: i16) -> Asked {
     let by_id = version >= TOPIC_IDS_SINCE;
     let mut wanted = Vec::with_capacity(request.topics.iter().map(|t| t.partitions.len()).sum());
+    // A session outlives the frame: its names must not hold the frame's buffer.
+    let own = |name: &Str| if request.session_epoch < 0 { name.clone() } else { name.detached() };
     for topic in &request.topics {
-        let name = if by_id { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(topic.topic.clone()) };
+        let name = if by_id { TopicRef::Id(topic.topic_id) } else { TopicRef::Name(own(&topic.topic)) };
         wanted.extend(topic.partitions.iter().map(|partition| want(name.clone(), partition)));
     }
     let mut forgotten = Vec::new();
@@ -143,10 +145,8 @@ impl FetchWait {
         let mut round = Round { parts: Vec::with_capacity(self.wanted.len()), bytes: 0, failed: false };
         for wanted in &self.wanted {
             let left = self.limits.max_bytes.saturating_sub(round.bytes);
-            let limits = ReadLimits {
-                max_bytes: wanted.max_bytes.min(left),
-                at_least_one_batch: round.bytes == 0,
-            };
+            let limits =
+                ReadLimits { max_bytes: wanted.max_bytes.min(left), at_least_one_batch: round.bytes == 0 };
             let part = match find(&self.state, &image, wanted) {
                 Ok(partition) => match partition.read(wanted.offset, limits, wanted.epoch, now_ms) {
                     Ok(read) => Part::Read(read),
@@ -155,7 +155,7 @@ impl FetchWait {
                 Err(code) => Part::Failed(code),
             };
             match &part {
-                Part::Read(read) => round.bytes += read.slice.len_bytes(),
+                Part::Read(read) => round.bytes += read.slice.as_ref().map_or(0, LogSlice::len_bytes),
                 Part::Failed(_) => round.failed = true,
             }
             round.parts.push(part);
@@ -235,9 +235,9 @@ fn answer(
             data.log_start_offset = read.log_start_offset.0;
             data.aborted_transactions = read_committed.then(Vec::new);
             let bounds = (read.log_start_offset, read.high_watermark);
-            let len = read.slice.len_bytes();
+            let len = read.slice.as_ref().map_or(0, LogSlice::len_bytes);
             data.records = Records::Spliced(u32::try_from(len).expect("a reply is below 2 GiB"));
-            (data, (len > 0).then_some(read.slice), bounds)
+            (data, read.slice, bounds)
         }
     }
 }
@@ -246,7 +246,7 @@ fn find(state: &State, image: &MetadataImage, wanted: &Wanted) -> Result<Arc<Par
     match &wanted.topic {
         TopicRef::Name(name) => state.partition_by_name(image, name, wanted.index),
         TopicRef::Id(id) => {
-            let topic = image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
+            let topic = image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId)?;
             state.partition(topic, wanted.index)
         }
     }

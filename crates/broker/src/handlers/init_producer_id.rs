@@ -14,7 +14,7 @@ pub async fn handle(state: Arc<State>, request: InitProducerIdRequest) -> InitPr
         tracing::warn!(transactional_id = %id, "refused a transactional producer: transactions are not served yet");
         return failed(ErrorCode::InvalidRequest);
     }
-    match state.producer_ids.next().await {
+    match state.producer_ids.next(&state.control).await {
         Ok(id) => InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() },
         Err(code) => failed(code),
     }

@@ -77,7 +77,7 @@ fn look_up(
         timestamp => {
             let by_time = (timestamp != MAX_TIMESTAMP).then_some(timestamp);
             match partition.find_by_time(by_time, asked_epoch, now_ms) {
-                Ok(Some(record)) => found(record.offset.0, record.timestamp, record.epoch),
+                Ok(Some(record)) => found(record.offset.0, record.timestamp, record.leader_epoch),
                 Ok(None) => found(-1, -1, LeaderEpoch::NONE),
                 Err(error) => failed(code_of(&error)),
             }

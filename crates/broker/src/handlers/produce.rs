@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ottla_cluster::image::{MetadataImage, TopicImage};
+use ottla_cluster::image::MetadataImage;
 use ottla_partition::append::{Acks, Appended, Committed};
 use ottla_partition::{Partition, PartitionError};
 use ottla_protocol::generated::ErrorCode;
@@ -15,8 +15,9 @@ use ottla_protocol::generated::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
 };
-use ottla_protocol::records::BatchHeader;
-use ottla_protocol::records::validate::{ValidateError, ValidateErrorKind, Validated, validate};
+use ottla_protocol::records::{
+    BatchHeader, CompressionType, ValidateError, ValidateErrorKind, Validated, validate,
+};
 use ottla_protocol::wire::Records;
 use ottla_transport::server::Answer;
 
@@ -25,6 +26,7 @@ use crate::errors::code_of;
 use crate::limits::COMPRESSED_INLINE_BYTES_MAX;
 use crate::produce_rules::ProduceRules;
 use crate::state::State;
+use crate::topics::ServedTopic;
 
 /// Oldest Produce version that may carry zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
@@ -57,14 +59,12 @@ pub fn handle(state: &Arc<State>, request: &ProduceRequest, version: i16) -> Pro
     let image = state.image();
     for (t, topic) in request.topic_data.iter().enumerate() {
         let mut answers = Vec::with_capacity(topic.partition_data.len());
-        let known = find_topic(&image, topic, version);
+        let known = find_topic(state, &image, topic, version);
         for (p, data) in topic.partition_data.iter().enumerate() {
-            let done = known.and_then(|image| {
-                Ok((image, state.partition(image, data.index)?))
-            });
-            let mut answer = match done {
-                Ok((image, partition)) => {
-                    match append(state, image, &partition, &data.records, acks, version) {
+            let found = known.as_ref().map_err(|code| *code);
+            let mut answer = match found.and_then(|topic| Ok((topic, topic.partition(data.index)?))) {
+                Ok((served, partition)) => {
+                    match append(state, &served.rules, partition, &data.records, acks, version) {
                         Ok((answer, appended)) => {
                             if acks == Acks::All {
                                 commits.push((t, p, partition.committed(&appended)));
@@ -96,22 +96,24 @@ pub fn handle(state: &Arc<State>, request: &ProduceRequest, version: i16) -> Pro
     Produced::Later(AwaitCommit::new(response, commits, timeout))
 }
 
-fn find_topic<'a>(
-    image: &'a MetadataImage,
+fn find_topic(
+    state: &State,
+    image: &MetadataImage,
     topic: &TopicProduceData,
     version: i16,
-) -> Result<&'a Arc<TopicImage>, ErrorCode> {
-    if version >= TOPIC_IDS_SINCE {
-        image.topic_by_id(&topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+) -> Result<Arc<ServedTopic>, ErrorCode> {
+    let known = if version >= TOPIC_IDS_SINCE {
+        image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
     } else {
-        image.topic_by_name(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
-    }
+        image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+    };
+    state.served(known?)
 }
 
 /// Validates and appends one partition's batch.
 fn append(
     state: &Arc<State>,
-    topic: &TopicImage,
+    rules: &ProduceRules,
     partition: &Arc<Partition>,
     records: &Records,
     acks: Acks,
@@ -121,8 +123,7 @@ fn append(
         return Err(Box::new(failed(ErrorCode::InvalidRecord, Some("the partition has no records"))));
     };
     let now_ms = state.now_ms();
-    let rules = state.topics.rules(topic.id);
-    let validated = validate_aside(bytes, &rules, version >= ZSTD_SINCE, now_ms)
+    let validated = validate_aside(bytes, rules, version >= ZSTD_SINCE, now_ms)
         .map_err(|error| Box::new(invalid(&error)))?;
     let started = Instant::now();
     let appended = partition
@@ -130,8 +131,8 @@ fn append(
         .map_err(|error| Box::new(refused(&error)))?;
     state.metrics.appended(validated.header.size_bytes(), validated.header.records_count, started.elapsed());
     let log_append_time_ms = match appended.duplicate_of {
-        Some(timestamp) if rules.log_append_time => timestamp,
-        None if rules.log_append_time => validated.header.max_timestamp,
+        Some(timestamp) if rules.is_log_append_time() => timestamp,
+        None if rules.is_log_append_time() => validated.header.max_timestamp,
         Some(_) | None => -1,
     };
     let answer = PartitionProduceResponse {
@@ -153,7 +154,8 @@ fn validate_aside(
 ) -> Result<Validated, ValidateError> {
     let options = rules.options(allow_zstd, now_ms);
     let heavy = bytes.len() > COMPRESSED_INLINE_BYTES_MAX
-        && BatchHeader::parse(bytes).is_ok_and(|header| header.attributes.is_compressed());
+        && BatchHeader::parse(bytes)
+            .is_ok_and(|header| header.attributes.compression() != Ok(CompressionType::None));
     if heavy || (rules.recompresses() && bytes.len() > COMPRESSED_INLINE_BYTES_MAX) {
         tokio::task::block_in_place(|| validate(bytes, &options))
     } else {
@@ -176,11 +178,11 @@ fn refused(error: &PartitionError) -> PartitionProduceResponse {
 
 fn invalid(error: &ValidateError) -> PartitionProduceResponse {
     let code = match error.kind {
-        ValidateErrorKind::Corrupt => ErrorCode::CorruptMessage,
+        ValidateErrorKind::CorruptMessage => ErrorCode::CorruptMessage,
         ValidateErrorKind::InvalidRecord => ErrorCode::InvalidRecord,
         ValidateErrorKind::InvalidTimestamp => ErrorCode::InvalidTimestamp,
-        ValidateErrorKind::TooLarge => ErrorCode::MessageTooLarge,
-        ValidateErrorKind::UnsupportedCompression => ErrorCode::UnsupportedCompressionType,
+        ValidateErrorKind::MessageTooLarge => ErrorCode::MessageTooLarge,
+        ValidateErrorKind::UnsupportedCompressionType => ErrorCode::UnsupportedCompressionType,
     };
     let mut answer = failed(code, Some(&error.message));
     answer.record_errors = error
@@ -214,7 +216,7 @@ fn first_error(response: &ProduceResponse) -> Result<(), String> {
     match all.into_iter().find(|answer| answer.error_code != 0) {
         None => Ok(()),
         Some(answer) => {
-            let name = ErrorCode::from_code(answer.error_code).name();
+            let name = ErrorCode::from_code(answer.error_code).map_or("unknown", ErrorCode::name);
             Err(format!("a produce with acks=0 failed: {name}"))
         }
     }
@@ -228,11 +230,7 @@ pub struct AwaitCommit {
 }
 
 impl AwaitCommit {
-    fn new(
-        response: ProduceResponse,
-        commits: Vec<(usize, usize, Committed)>,
-        timeout: Duration,
-    ) -> Self {
+    fn new(response: ProduceResponse, commits: Vec<(usize, usize, Committed)>, timeout: Duration) -> Self {
         Self { response, commits, timeout: Box::pin(tokio::time::sleep(timeout)) }
     }
 

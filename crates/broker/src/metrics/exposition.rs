@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Error;
 use std::sync::Arc;
 
+use ottla_protocol::generated::{ApiKey, ErrorCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -31,12 +32,12 @@ pub fn text(metrics: &Arc<Metrics>) -> String {
 
 /// The name of an API in the label `api`.
 fn api_name(key: i16) -> Cow<'static, str> {
-    Cow::Owned(key.to_string())
+    ApiKey::from_i16(key).map_or_else(|| Cow::Owned(key.to_string()), |key| Cow::Borrowed(key.name()))
 }
 
 /// The name of an error in the label `error`.
 fn error_name(code: i16) -> Cow<'static, str> {
-    Cow::Owned(code.to_string())
+    ErrorCode::from_code(code).map_or_else(|| Cow::Owned(code.to_string()), |code| Cow::Borrowed(code.name()))
 }
 
 #[derive(Debug)]

@@ -86,7 +86,8 @@ impl LatencyHistogram {
 
     /// (upper bound in seconds, count in this bucket alone); the last bound is infinite.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = BOUNDS_US.iter().map(|&us| Duration::from_micros(us).as_secs_f64()).chain([f64::INFINITY]);
+        let bounds =
+            BOUNDS_US.iter().map(|&us| Duration::from_micros(us).as_secs_f64()).chain([f64::INFINITY]);
         bounds.zip(self.buckets.iter().map(|bucket| bucket.load(Relaxed))).collect()
     }
 }

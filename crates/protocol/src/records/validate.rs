@@ -5,7 +5,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::batch::Batch;
-use super::compression::{Compression, DecompressLimit, lz4_blocks_independent};
+use super::compression::{Compression, DecompressLimit, has_linked_lz4_blocks};
 use super::header::{BatchError, BatchHeader, CompressionType, HEADER_BYTES, NO_TIMESTAMP, TimestampType};
 use super::record::Sketch;
 use super::rewrite::{self, RewriteError};
@@ -137,7 +137,7 @@ pub fn validate(bytes: &Bytes, options: &ValidateOptions) -> Result<Validated, V
     let (header, payload) = only_batch(bytes, options)?;
     let codec = check_header(&header, options)?;
     header.verify_crc(&payload)?;
-    if codec == CompressionType::Lz4 && !lz4_blocks_independent(&payload) {
+    if codec == CompressionType::Lz4 && has_linked_lz4_blocks(&payload) {
         return Err(ValidateError::invalid("LZ4 frame has blocks that depend on earlier ones"));
     }
     let highest = check_records(&Batch::from_parts(header.clone(), &payload), options)?;

@@ -30,11 +30,22 @@ struct Filler<'a, 't> {
     tape: Tape<'t>,
     schema: &'a Schema,
     version: i16,
+    /// May an unknown tag have a number that another version of the struct knows?
+    foreign_tags: bool,
 }
 
 /// A message of `schema` in `version` as the tape has it.
 pub fn fill(schema: &Schema, version: i16, tape: &[u8]) -> Vec<u8> {
-    let mut filler = Filler { tape: Tape(tape), schema, version };
+    fill_with(schema, version, tape, true)
+}
+
+/// The same, where the numbers of unknown tags are unknown in every version.
+pub fn fill_without_foreign_tags(schema: &Schema, version: i16, tape: &[u8]) -> Vec<u8> {
+    fill_with(schema, version, tape, false)
+}
+
+fn fill_with(schema: &Schema, version: i16, tape: &[u8], foreign_tags: bool) -> Vec<u8> {
+    let mut filler = Filler { tape: Tape(tape), schema, version, foreign_tags };
     let mut out = Vec::new();
     filler.structure(schema.fields, &mut out);
     out
@@ -74,6 +85,9 @@ impl Filler<'_, '_> {
         let version = self.version;
         let mut values: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut known = BTreeSet::new();
+        if !self.foreign_tags {
+            known.extend(fields.iter().filter_map(|f| f.tag).map(|(tag, _)| tag));
+        }
         for field in fields.iter().filter(|f| f.versions.has(version)) {
             let Some((tag, _)) = field.tag.filter(|_| self.is_tagged(field)) else { continue };
             known.insert(tag);
@@ -87,7 +101,7 @@ impl Filler<'_, '_> {
         let unknown: &[u32] = match self.tape.among(5) {
             1 => &[7],
             2 => &[0, 1, 2, 3, 200],
-            3 => &[10_000, u32::MAX],
+            3 => &[10_000, i32::MAX as u32],
             _ => &[],
         };
         for tag in unknown.iter().filter(|tag| !known.contains(tag)) {

@@ -20,7 +20,8 @@ pub fn every(cases: u32, check: impl Fn(&'static Schema, i16, &[u8]) -> Result<(
     for schema in schema::ALL {
         for version in schema.versions.min..=schema.versions.max {
             count += 1;
-            let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+            let mut runner =
+                TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
             let result = runner.run(&tapes(), |tape| check(schema, version, &tape));
             if let Err(error) = result {
                 panic!("{} {version}: {error}", schema.name);

@@ -112,6 +112,107 @@ fn several_items_are_flushed_at_once() {
     assert_eq!(flusher.flush_count(), 3);
 }
 
+/// Everything that can happen to one item, as the threads see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct World {
+    state: u8,
+    in_now: u8,
+    in_soon: u8,
+    running: u8,
+    /// Something was requested that no flush begun since covers.
+    uncovered: bool,
+}
+
+impl World {
+    fn queue(&mut self, urgency: Urgency) {
+        match urgency {
+            Urgency::Now => self.in_now += 1,
+            Urgency::Soon => self.in_soon += 1,
+        }
+    }
+
+    fn request(mut self, urgency: Urgency) -> Self {
+        let state = FlushState(AtomicU8::new(self.state));
+        if state.want(urgency) {
+            self.queue(urgency);
+        }
+        Self { state: state.0.into_inner(), uncovered: true, ..self }
+    }
+
+    fn take(mut self, queued: u8) -> Self {
+        let state = FlushState(AtomicU8::new(self.state));
+        *(if queued == IN_NOW { &mut self.in_now } else { &mut self.in_soon }) -= 1;
+        if state.claim(queued) {
+            self.running += 1;
+            self.uncovered = false;
+        }
+        Self { state: state.0.into_inner(), ..self }
+    }
+
+    fn finish(mut self) -> Self {
+        let state = FlushState(AtomicU8::new(self.state));
+        self.running -= 1;
+        if let Some(urgency) = state.finish() {
+            self.queue(urgency);
+        }
+        Self { state: state.0.into_inner(), ..self }
+    }
+
+    fn check(&self) {
+        assert!(self.running <= 1, "one flush at a time: {self:?}");
+        assert!(self.in_now <= 1 && self.in_soon <= 1, "queued once: {self:?}");
+        let comes = self.running + self.in_now + self.in_soon > 0;
+        assert!(!self.uncovered || self.state & WANTED != 0 && comes, "no request is lost: {self:?}");
+        let urgent = self.state & WANT_NOW == 0 || self.running + self.in_now > 0;
+        assert!(urgent, "an urgent one does not gather: {self:?}");
+    }
+}
+
+#[test]
+fn in_no_order_of_events_is_a_request_lost_or_a_flush_doubled() {
+    let begin = World { state: 0, in_now: 0, in_soon: 0, running: 0, uncovered: false };
+    let mut seen = std::collections::BTreeSet::from([begin]);
+    let mut open = vec![begin];
+    while let Some(world) = open.pop() {
+        world.check();
+        let mut next = vec![world.request(Urgency::Now), world.request(Urgency::Soon)];
+        next.extend((world.in_now > 0).then(|| world.take(IN_NOW)));
+        next.extend((world.in_soon > 0).then(|| world.take(IN_SOON)));
+        next.extend((world.running > 0).then(|| world.finish()));
+        open.extend(next.into_iter().filter(|world| seen.insert(*world)));
+    }
+    println!("flusher: {} states of an item", seen.len());
+    assert!(seen.len() > 20);
+}
+
+/// Holds the last reference to its flusher and drops it while it is flushed.
+struct Owner {
+    state: FlushState,
+    flusher: Mutex<Option<Flusher>>,
+    done: Sender<()>,
+}
+
+impl Flushable for Owner {
+    fn flush(&self) {
+        drop(self.flusher.lock().expect("one flush at a time").take());
+        self.done.send(()).expect("the test waits");
+    }
+    fn flush_state(&self) -> &FlushState {
+        &self.state
+    }
+}
+
+#[test]
+fn a_flusher_may_be_dropped_by_what_it_flushes() {
+    let (done, is_done) = mpsc::channel();
+    let item = Arc::new(Owner { state: FlushState::default(), flusher: Mutex::default(), done });
+    let mut place = item.flusher.lock().expect("nobody has it yet");
+    let flusher = place.insert(start(2, NEVER));
+    flusher.request(&item, Urgency::Now);
+    drop(place);
+    is_done.recv_timeout(DEADLINE).expect("it does not wait for itself");
+}
+
 struct Panics {
     state: FlushState,
     armed: AtomicBool,

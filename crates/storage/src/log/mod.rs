@@ -1,103 +1,131 @@
-//! One partition's log: segments in a directory. One owner, no locks of its own for writing, no clock, no thread.
+//! One partition's log: segments in a directory. One owner, who holds a lock around it; no clock, no thread, nothing async.
+//!
+//! Appending writes one batch at the end of the active segment; syncing happens beside it, by tickets. A segment is synced
+//! before the next one begins, so only the active one ever has unsynced data: after a power loss all damage is at the end.
 
+mod append;
+mod config;
+mod read;
+mod sync;
+mod trim;
+
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ottla_protocol::ids::{LeaderEpoch, Offset};
-use ottla_protocol::records::BatchHeader;
 
 use crate::descriptors::Descriptors;
 use crate::epochs::LeaderEpochs;
-use crate::files::File;
+use crate::files::{File, Files};
+use crate::producers::ProducerStates;
+use crate::segment::{Segment, SegmentError, segment_path};
 
-mod config;
 pub use config::{DamagedRange, LogConfig, LogError, OpenFrom, RecoveryReport};
+pub use read::{LogSlice, TimestampOffset};
+pub use sync::SyncTicket;
+pub use trim::RemovedSegment;
+pub(crate) use trim::{DELETED_SUFFIX, SIDE_EXTENSIONS};
 
-/// A segment that retention or DeleteRecords took out of the log; its files are removed after the delay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemovedSegment {
-    /// First offset of the segment.
-    pub base_offset: Offset,
-    /// Bytes of its `.log`.
-    pub size_bytes: u64,
-}
-
-/// A record found by its timestamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimestampOffset {
-    /// The record's offset.
-    pub offset: Offset,
-    /// Its timestamp in ms.
-    pub timestamp: i64,
-    /// The leader epoch of its batch.
-    pub leader_epoch: LeaderEpoch,
-}
-
-/// Part of one segment, whole batches but for the last, as stored. Holds its file, so deletion does not shorten it.
-#[derive(Clone, Debug)]
-pub struct LogSlice {
-    file: Option<Arc<dyn File>>,
-    position: u64,
-    len_bytes: usize,
-}
-
-impl LogSlice {
-    /// Bytes of the slice; 0 when there was nothing to give.
-    #[must_use]
-    pub fn len_bytes(&self) -> usize {
-        self.len_bytes
-    }
-
-    /// Reads up to `buf.len()` bytes from byte `at` of the slice. May be short; `UnexpectedEof` when the log was truncated below.
-    pub fn read_at(&self, _buf: &mut [u8], _at: usize) -> io::Result<usize> {
-        todo!()
-    }
-
-    /// Like `read_at`, but only what is cached: `WouldBlock` else.
-    pub fn read_at_nowait(&self, _buf: &mut [u8], _at: usize) -> io::Result<usize> {
-        todo!()
-    }
-}
-
-/// What a flush has to bring to disk; made under the log's lock, done without it.
-#[derive(Debug)]
-#[must_use]
-pub struct SyncTicket {
-    up_to: Offset,
-}
-
-impl SyncTicket {
-    /// Brings it to disk. Blocks. Hand the ticket back to [`Log::sync_end`] whatever comes out.
-    pub fn sync(&self) -> io::Result<()> {
-        todo!()
-    }
-
-    /// The log is durable up to here once the sync succeeds (exclusive).
-    #[must_use]
-    pub fn up_to(&self) -> Offset {
-        self.up_to
-    }
-}
-
-/// One partition's log.
+/// One partition's log. All offsets it takes and gives are absolute; "end" is exclusive.
 #[derive(Debug)]
 pub struct Log {
-    dir: PathBuf,
-    config: LogConfig,
-    epochs: LeaderEpochs,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) dir: PathBuf,
+    pub(crate) config: LogConfig,
+    /// Rising; the last is the active one. Empty until the first append.
+    pub(crate) segments: VecDeque<Segment>,
+    pub(crate) start_offset: Offset,
+    pub(crate) end_offset: Offset,
+    pub(crate) durable_offset: Offset,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) producers: ProducerStates,
+    pub(crate) unsynced: Unsynced,
+    /// Rises with every truncation: a sync that began before says nothing about what came after.
+    truncations: u64,
+    /// A ticket with data is out.
+    is_syncing: bool,
+    /// Whether anything was written since the log was opened as clean.
+    pub(crate) is_changed: bool,
+    /// What stands in the producers' last snapshot; none is written twice.
+    pub(crate) snapshot_at: Option<Offset>,
+    deleted: Vec<trim::Deleted>,
+    fenced: Option<String>,
+}
+
+/// What the next sync has to bring to disk.
+#[derive(Debug, Default)]
+pub(crate) struct Unsynced {
+    /// The active segment's file, pinned, when it has unsynced data.
+    pub(crate) data: Option<Arc<dyn File>>,
+    pub(crate) epochs: bool,
+    /// Names were made in the log's directory.
+    pub(crate) dir: bool,
+    /// The directory itself is new.
+    pub(crate) parent: bool,
+    /// Index files of closed segments: once they lie below the recovery point, nobody checks them.
+    pub(crate) indexes: Vec<Arc<dyn File>>,
 }
 
 impl Log {
-    /// Opens the log in `dir`, which may be absent (it is made at the first append).
+    /// Opens the log in `dir`, which may be absent (it is made at the first append). After an unclean stop everything from
+    /// `from.recovery_point` on is read and checked, and a torn end is cut off.
+    ///
+    /// # Errors
+    /// `Damaged` for what was lost otherwise: nothing is changed then (see [`Log::open_cutting_damage`]). `Io`.
     pub fn open(
-        _descriptors: &Arc<Descriptors>,
-        _dir: PathBuf,
-        _config: LogConfig,
-        _from: OpenFrom,
-        _now_ms: i64,
+        descriptors: &Arc<Descriptors>,
+        dir: PathBuf,
+        config: LogConfig,
+        from: OpenFrom,
+        now_ms: i64,
     ) -> Result<(Self, RecoveryReport), LogError> {
-        todo!()
+        let log = Self::without_segments(descriptors, dir, config, from);
+        crate::recovery::recover(log, from, crate::recovery::OnDamage::Refuse, now_ms)
+    }
+
+    /// Like [`Log::open`], but what stands at and behind the first damage above the recovery point (or anywhere in the
+    /// segments that are checked) is cut off: for an operator who has decided to lose it, or a replica that has a leader to
+    /// refetch from.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open_cutting_damage(
+        descriptors: &Arc<Descriptors>,
+        dir: PathBuf,
+        config: LogConfig,
+        from: OpenFrom,
+        now_ms: i64,
+    ) -> Result<(Self, RecoveryReport), LogError> {
+        let log = Self::without_segments(descriptors, dir, config, from);
+        crate::recovery::recover(log, from, crate::recovery::OnDamage::Cut, now_ms)
+    }
+
+    fn without_segments(
+        descriptors: &Arc<Descriptors>,
+        dir: PathBuf,
+        config: LogConfig,
+        from: OpenFrom,
+    ) -> Self {
+        Self {
+            descriptors: Arc::clone(descriptors),
+            dir,
+            config,
+            segments: VecDeque::new(),
+            start_offset: from.log_start_offset,
+            end_offset: from.log_start_offset,
+            durable_offset: from.log_start_offset,
+            epochs: LeaderEpochs::default(),
+            producers: ProducerStates::default(),
+            unsynced: Unsynced::default(),
+            truncations: 0,
+            is_syncing: false,
+            is_changed: false,
+            snapshot_at: None,
+            deleted: Vec::new(),
+            fenced: None,
+        }
     }
 
     /// Its directory.
@@ -109,124 +137,66 @@ impl Log {
     /// First offset that can be read.
     #[must_use]
     pub fn start_offset(&self) -> Offset {
-        todo!()
+        self.start_offset
     }
 
     /// The next record's offset.
     #[must_use]
     pub fn end_offset(&self) -> Offset {
-        todo!()
+        self.end_offset
     }
 
-    /// Everything below is on disk. Also the recovery point to write down.
+    /// Everything below is on disk. It is also the recovery point to write down.
     #[must_use]
     pub fn durable_offset(&self) -> Offset {
-        todo!()
+        self.durable_offset
     }
 
     /// Whether something waits for a sync.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        todo!()
+        let Unsynced { data, epochs, dir, parent, indexes } = &self.unsynced;
+        data.is_some() || *epochs || *dir || *parent || !indexes.is_empty()
     }
 
-    /// Bytes of all segments.
+    /// Why nothing is appended any more, after a failed write or sync.
+    #[must_use]
+    pub fn fenced(&self) -> Option<&str> {
+        self.fenced.as_deref()
+    }
+
+    /// Bytes of all segments, without indexes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.segments.iter().map(|segment| segment.size_bytes).sum()
     }
 
-    /// Appends one batch: `header.base_offset` is `end_offset()`, epoch set; `payload` is what follows the 61 bytes.
-    pub fn append(&mut self, _header: &BatchHeader, _payload: &[u8], _now_ms: i64) -> Result<(), LogError> {
-        todo!()
-    }
-
-    /// Batches from the one that holds `from`, all below `upper`, about `max_bytes` (the last may be cut), never across segments;
-    /// `at_least_one_batch`: the first whole even if larger.
-    pub fn read(
-        &self,
-        _from: Offset,
-        _upper: Offset,
-        _max_bytes: usize,
-        _at_least_one_batch: bool,
-    ) -> Result<LogSlice, LogError> {
-        todo!()
-    }
-
-    /// What is to be synced now.
-    pub fn sync_begin(&mut self) -> SyncTicket {
-        todo!()
-    }
-
-    /// Takes the ticket back; the new durable offset, or `Failed` (now and for ever) when its sync failed or was not run.
-    pub fn sync_end(&mut self, _ticket: SyncTicket) -> Result<Offset, LogError> {
-        todo!()
-    }
-
-    /// begin, sync and end in one.
-    pub fn sync(&mut self) -> Result<Offset, LogError> {
-        todo!()
-    }
-
-    /// Cuts everything at and above `offset`, durably. An offset inside a batch cuts the whole batch.
-    pub fn truncate_to(&mut self, _offset: Offset) -> Result<(), LogError> {
-        todo!()
-    }
-
-    /// Empties the log; it starts and ends at `offset`, durably.
-    pub fn truncate_all_and_start_at(&mut self, _offset: Offset, _now_ms: i64) -> Result<(), LogError> {
-        todo!()
-    }
-
-    /// DeleteRecords: the log starts at `offset` (at most the end); segments wholly below go. True when it moved. The owner
-    /// writes the start offset down.
-    pub fn advance_start_offset(
-        &mut self,
-        _offset: Offset,
-        _now_ms: i64,
-    ) -> Result<Vec<RemovedSegment>, LogError> {
-        todo!()
-    }
-
-    /// Deletes what retention lets go, below `high_watermark` only.
-    pub fn apply_retention(
-        &mut self,
-        _now_ms: i64,
-        _high_watermark: Offset,
-    ) -> Result<Vec<RemovedSegment>, LogError> {
-        todo!()
-    }
-
-    /// When [`Log::remove_deleted`] has something to do next, in ms.
+    /// How many segments there are.
     #[must_use]
-    pub fn next_removal_ms(&self) -> Option<i64> {
-        todo!()
-    }
-
-    /// Removes the files of segments that were deleted long enough ago.
-    pub fn remove_deleted(&mut self, _now_ms: i64) -> io::Result<()> {
-        todo!()
-    }
-
-    /// Closes the active segment and begins a new one, unless it is empty.
-    pub fn roll(&mut self, _now_ms: i64) -> Result<(), LogError> {
-        todo!()
-    }
-
-    /// The first record at or after `start_offset()` whose timestamp is at least `timestamp`.
-    pub fn find_by_timestamp(&self, _timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
-        todo!()
-    }
-
-    /// The first record with the log's highest timestamp.
-    pub fn find_max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
-        todo!()
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
     }
 
     /// Where leader epochs began.
     #[must_use]
     pub fn epochs(&self) -> &LeaderEpochs {
         &self.epochs
+    }
+
+    /// Notes that a leader epoch begins at the end of the log, before its first batch.
+    pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
+        self.unsynced.epochs |= self.epochs.assign(epoch, self.end_offset);
+    }
+
+    /// The producers of its batches.
+    #[must_use]
+    pub fn producers(&self) -> &ProducerStates {
+        &self.producers
+    }
+
+    /// Forgets producers that wrote nothing for so long; see [`ProducerStates::expire`].
+    pub fn expire_producers(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
+        self.producers.expire(now_ms, expiration_ms)
     }
 
     /// Its settings.
@@ -240,8 +210,41 @@ impl Log {
         self.config = config;
     }
 
-    /// Syncs, writes indexes and a producer snapshot: the log can be opened as clean.
-    pub fn close(&mut self, _now_ms: i64) -> Result<(), LogError> {
-        todo!()
+    pub(crate) fn files(&self) -> &dyn Files {
+        &**self.descriptors.files()
     }
+
+    /// The segment that holds `offset`, or the last that begins below it.
+    fn segment_index(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1)
+    }
+
+    fn check_usable(&self) -> Result<(), LogError> {
+        self.fenced.as_ref().map_or(Ok(()), |why| Err(LogError::Failed(why.clone())))
+    }
+
+    /// From here on nothing is appended: what is on disk is unknown.
+    fn fence(&mut self, what: &str, error: &io::Error) -> LogError {
+        let why = format!("{what} in {}: {error}", self.dir.display());
+        LogError::Failed(self.fenced.get_or_insert(why).clone())
+    }
+
+    pub(crate) fn segment_error(&self, segment: &Segment, from: Offset, error: SegmentError) -> LogError {
+        let path = segment_path(&self.dir, segment.base_offset, "log");
+        match error {
+            SegmentError::Io(source) => LogError::io(format!("cannot read {}", path.display()), source),
+            SegmentError::Bad { position, why } => LogError::Damaged(Box::new(DamagedRange {
+                file: path.display().to_string(),
+                position,
+                from,
+                until: None,
+                why: why.to_string(),
+            })),
+        }
+    }
+}
+
+/// Whether an error says that the device (or the user's share of it) is full.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

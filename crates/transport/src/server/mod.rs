@@ -1,11 +1,17 @@
 //! The server's side: listeners, admission, one task per connection, ordered replies.
 
+mod connection;
 mod connection_info;
+mod frame_reader;
 mod listener;
+mod memory;
 mod options;
+mod registry;
 mod reply;
+mod reply_writer;
 mod run;
 mod stats;
+mod waiting;
 
 pub use connection_info::{ClientSoftware, ConnectionInfo};
 pub use listener::{BindError, Listener, ListenerOptions};

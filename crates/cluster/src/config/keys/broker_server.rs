@@ -135,10 +135,10 @@ pub(super) const BROKER_SERVER: &[Key] = &[
     Key::new(
         "ottla.log.format",
         Text,
-        Some("auto"),
+        Some("human"),
         ReadOnly,
-        OneOf(&["auto", "human", "json"]),
-        Honoured("How log lines look; auto is human on a terminal and JSON elsewhere."),
+        OneOf(&["human", "json"]),
+        Honoured("How log lines look: human for people, json for one JSON object a line."),
     ),
     Key::new("producer.purgatory.purge.interval.requests", Int, Some("1000"), ReadOnly, Any, NO_PURGATORY),
     Key::new(

@@ -181,10 +181,13 @@ fn decompress_error(error: io::Error) -> BatchError {
     BatchError::Decompress(error.to_string())
 }
 
-/// True when Kafka's own LZ4 reader takes the stream: it refuses blocks that refer to earlier ones.
-pub(super) fn lz4_blocks_independent(input: &[u8]) -> bool {
+/// True when blocks of the LZ4 frame refer to earlier ones. Kafka's own reader refuses that.
+pub(super) fn has_linked_lz4_blocks(input: &[u8]) -> bool {
     const BLOCK_INDEPENDENCE: u8 = 0x20;
-    input.get(LZ4_MAGIC.len()).is_some_and(|flags| flags & BLOCK_INDEPENDENCE != 0)
+    input
+        .strip_prefix(&LZ4_MAGIC)
+        .and_then(<[u8]>::first)
+        .is_some_and(|flags| flags & BLOCK_INDEPENDENCE == 0)
 }
 
 /// Compresses records into memory of at most a given size.

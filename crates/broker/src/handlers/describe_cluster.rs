@@ -1,0 +1,54 @@
+//! DescribeCluster: the brokers, the controller and the cluster's id.
+
+use ottla_protocol::generated::ErrorCode;
+use ottla_protocol::generated::describe_cluster::{
+    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
+};
+use ottla_transport::server::ConnectionInfo;
+
+use crate::state::State;
+
+/// `EndpointType`: brokers.
+const BROKERS: i8 = 1;
+/// `EndpointType`: controllers, which have a listener of their own (KIP-919).
+const CONTROLLERS: i8 = 2;
+
+/// Answers DescribeCluster.
+pub fn handle(
+    state: &State,
+    request: &DescribeClusterRequest,
+    connection: &ConnectionInfo,
+) -> DescribeClusterResponse {
+    let refused = match request.endpoint_type {
+        BROKERS => None,
+        CONTROLLERS => {
+            Some((ErrorCode::MismatchedEndpointType, "this listener serves brokers, not controllers"))
+        }
+        _ => {
+            Some((ErrorCode::UnsupportedEndpointType, "the endpoint type is 1 (brokers) or 2 (controllers)"))
+        }
+    };
+    if let Some((code, text)) = refused {
+        return DescribeClusterResponse {
+            error_code: code.code(),
+            error_message: Some(text.into()),
+            ..Default::default()
+        };
+    }
+    let brokers = state.endpoints(&state.image(), connection.listener()).into_iter();
+    DescribeClusterResponse {
+        endpoint_type: BROKERS,
+        cluster_id: state.cluster_id().into(),
+        controller_id: state.config.node_id,
+        brokers: brokers
+            .map(|broker| DescribeClusterBroker {
+                broker_id: broker.id.0,
+                host: broker.host.into(),
+                port: broker.port,
+                rack: broker.rack.map(Into::into),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,97 @@
+//! DescribeTopicPartitions: topics in pages of partitions (KIP-966).
+
+use std::collections::BTreeSet;
+
+use ottla_cluster::controller::validate_topic_name;
+use ottla_cluster::image::{MetadataImage, Topic};
+use ottla_protocol::generated::ErrorCode;
+use ottla_protocol::generated::describe_topic_partitions::{
+    Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
+};
+use ottla_protocol::wire::Str;
+
+use crate::handlers::metadata::is_internal;
+use crate::state::State;
+
+/// Answers DescribeTopicPartitions: topics in the order of their names, from the cursor on, at most the smaller of the
+/// request's limit and `max.request.partition.size.limit` partitions.
+pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let image = state.image();
+    let asked = usize::try_from(request.response_partition_limit).unwrap_or(0).max(1);
+    let mut left = asked.min(state.config.max_request_partition_size_limit);
+    let mut response = DescribeTopicPartitionsResponse::default();
+    for name in names(&image, request) {
+        let first = match &request.cursor {
+            Some(cursor) if cursor.topic_name == name => cursor.partition_index.max(0),
+            Some(_) | None => 0,
+        };
+        if left == 0 {
+            response.next_cursor = Some(cursor(&name, first));
+            break;
+        }
+        let Some(topic) = image.topic(&name) else {
+            response.topics.push(unknown(name));
+            continue;
+        };
+        let all = (0..).zip(&topic.partitions).filter(|(index, _)| *index >= first);
+        let mut entry = entry(topic);
+        for (index, partition) in all {
+            if left == 0 {
+                response.next_cursor = Some(cursor(&name, index));
+                break;
+            }
+            left -= 1;
+            let offline = state.is_offline(topic.id, index);
+            let leader = partition.leader.filter(|_| !offline);
+            let code = if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
+            entry.partitions.push(DescribeTopicPartitionsResponsePartition {
+                error_code: code.code(),
+                partition_index: index,
+                leader_id: leader.map_or(-1, |leader| leader.0),
+                leader_epoch: partition.leader_epoch.0,
+                replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
+                isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
+                offline_replicas: if offline { vec![state.config.node_id] } else { Vec::new() },
+                ..Default::default()
+            });
+        }
+        response.topics.push(entry);
+        if response.next_cursor.is_some() {
+            break;
+        }
+    }
+    response
+}
+
+/// The topics to describe, sorted, without those before the cursor. No topics in the request means all.
+fn names(image: &MetadataImage, request: &DescribeTopicPartitionsRequest) -> BTreeSet<Str> {
+    let from = request.cursor.as_ref().map(|cursor| cursor.topic_name.clone()).unwrap_or_default();
+    let all: BTreeSet<Str> = if request.topics.is_empty() {
+        image.topics().map(|topic| Str::from(&*topic.name)).collect()
+    } else {
+        request.topics.iter().map(|topic| topic.name.clone()).collect()
+    };
+    all.into_iter().filter(|name| *name >= from).collect()
+}
+
+fn cursor(name: &Str, partition_index: i32) -> Cursor {
+    Cursor { topic_name: name.clone(), partition_index, ..Default::default() }
+}
+
+fn entry(topic: &Topic) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic {
+        name: Some((&*topic.name).into()),
+        topic_id: topic.id,
+        is_internal: is_internal(&topic.name),
+        ..Default::default()
+    }
+}
+
+fn unknown(name: Str) -> DescribeTopicPartitionsResponseTopic {
+    let code = match validate_topic_name(&name) {
+        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopicException,
+    };
+    DescribeTopicPartitionsResponseTopic { error_code: code.code(), name: Some(name), ..Default::default() }
+}

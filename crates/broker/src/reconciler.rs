@@ -1,0 +1,135 @@
+//! Makes this broker's partitions what the metadata says. Nothing else creates, leads, configures or deletes a partition.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ottla_cluster::config::TopicConfig;
+use ottla_cluster::image::{self, MetadataDelta, MetadataImage, Resource, Topic};
+use ottla_cluster::replica::Leadership;
+use ottla_partition::partition::{Observer, OpenLog};
+use ottla_partition::{Partition, PartitionKey, TopicSettings};
+use ottla_protocol::ids::{BrokerId, Uuid};
+
+use crate::config::{BrokerConfig, effective};
+use crate::logs::Logs;
+use crate::produce_rules::ProduceRules;
+use crate::state::now_ms;
+use crate::topics::{ServedTopic, Topics};
+
+/// Turns deltas of the metadata into create, lead, configure and delete.
+pub struct Reconciler {
+    config: Arc<BrokerConfig>,
+    topics: Arc<Topics>,
+    logs: Arc<Logs>,
+}
+
+impl Reconciler {
+    /// Works on `topics` and `logs` from now on.
+    #[must_use]
+    pub fn new(config: Arc<BrokerConfig>, topics: Arc<Topics>, logs: Arc<Logs>) -> Self {
+        Self { config, topics, logs }
+    }
+
+    /// Brings this broker from the image before `delta` to `image`. Blocks on files where topics are deleted.
+    pub fn apply(&self, image: &MetadataImage, delta: &MetadataDelta) {
+        let removed: Vec<Uuid> = delta.topics_removed.keys().copied().collect();
+        self.delete(&removed);
+        for id in self.affected(image, delta) {
+            if let Some(topic) = image.topic_by_id(id) {
+                self.serve(image, topic);
+            }
+        }
+    }
+
+    /// Topics that are new, or changed, or whose configuration did.
+    fn affected(&self, image: &MetadataImage, delta: &MetadataDelta) -> BTreeSet<Uuid> {
+        let mut ids = delta.topics_created.clone();
+        ids.extend(delta.partitions_changed.iter().map(|(id, _)| *id));
+        for resource in &delta.configs_changed {
+            match resource {
+                Resource::Topic(name) => ids.extend(image.topic(name).map(|topic| topic.id)),
+                Resource::Broker(id) if id.0 != self.config.node_id => {}
+                Resource::Broker(_) | Resource::Brokers => ids.extend(image.topics().map(|topic| topic.id)),
+                Resource::Group(_) => {}
+            }
+        }
+        ids
+    }
+
+    fn serve(&self, image: &MetadataImage, topic: &Topic) {
+        let config = effective::topic(&self.config, image, &topic.name);
+        let settings = Arc::new(settings(&config));
+        let before = self.topics.get(topic.id);
+        let me = BrokerId(self.config.node_id);
+        let replicas = topic.partitions.iter().enumerate().map(|(slot, partition)| {
+            if !partition.replicas.contains(&me) {
+                return None;
+            }
+            let old = before.as_ref().and_then(|before| before.replicas.get(slot)?.clone());
+            let replica = match old {
+                Some(old) => {
+                    old.configure(settings.clone());
+                    old
+                }
+                None => self.create(topic, slot, &settings),
+            };
+            lead(&replica, partition, &config, me);
+            Some(replica)
+        });
+        let replicas = replicas.collect();
+        let served = ServedTopic {
+            name: topic.name.clone(),
+            id: topic.id,
+            rules: ProduceRules::new(&config),
+            settings,
+            replicas,
+        };
+        self.topics.put(Arc::new(served));
+    }
+
+    fn create(&self, topic: &Topic, slot: usize, settings: &Arc<TopicSettings>) -> Arc<Partition> {
+        let index = i32::try_from(slot).expect("a topic has fewer than 2^31 partitions");
+        let key = PartitionKey { topic: topic.name.clone(), topic_id: topic.id, index };
+        let opener: Arc<dyn OpenLog> = self.logs.clone();
+        let observer: Arc<dyn Observer> = self.logs.clone();
+        Partition::new(key, BrokerId(self.config.node_id), settings.clone(), opener, observer)
+    }
+
+    fn delete(&self, ids: &[Uuid]) {
+        let mut keys = Vec::new();
+        for id in ids {
+            let Some(topic) = self.topics.remove(*id) else { continue };
+            for (_, partition) in topic.partitions() {
+                // The log is dropped here: what a reply still sends keeps its own hold on the segment.
+                drop(partition.retire());
+                keys.push(partition.key().clone());
+            }
+        }
+        if !keys.is_empty() {
+            self.logs.delete(&keys);
+        }
+    }
+}
+
+fn lead(replica: &Arc<Partition>, partition: &image::Partition, config: &TopicConfig, me: BrokerId) {
+    if partition.leader != Some(me) {
+        replica.unlead();
+        return;
+    }
+    let leadership = Leadership {
+        epoch: partition.leader_epoch,
+        replicas: partition.replicas.clone(),
+        isr: partition.isr.clone(),
+        min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
+    };
+    replica.lead(leadership, now_ms());
+}
+
+fn settings(config: &TopicConfig) -> TopicSettings {
+    TopicSettings {
+        log: effective::log_config(config),
+        durability: config.durability,
+        flush_messages: config.flush_messages.unwrap_or(i64::MAX),
+        flush_ms: config.flush_ms.unwrap_or(i64::MAX),
+    }
+}

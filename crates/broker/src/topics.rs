@@ -1,0 +1,90 @@
+//! What this broker serves: topics with their rules and partitions. Changed by the reconciler alone; readers take an `Arc`
+//! of a topic that is swapped whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use ottla_partition::{Partition, TopicSettings};
+use ottla_protocol::generated::ErrorCode;
+use ottla_protocol::ids::Uuid;
+
+use crate::produce_rules::ProduceRules;
+
+/// A topic as this broker serves it.
+#[derive(Debug)]
+pub struct ServedTopic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its id.
+    pub id: Uuid,
+    /// What its configuration asks of produced batches.
+    pub rules: ProduceRules,
+    /// What its configuration says to its partitions.
+    pub settings: Arc<TopicSettings>,
+    /// By index; `None` for partitions that have no replica here.
+    pub replicas: Vec<Option<Arc<Partition>>>,
+}
+
+impl ServedTopic {
+    /// The partition of that index.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_OR_PARTITION when the topic has no such partition, NOT_LEADER_OR_FOLLOWER when it is elsewhere.
+    pub fn partition(&self, index: i32) -> Result<&Arc<Partition>, ErrorCode> {
+        let slot = usize::try_from(index).ok().and_then(|index| self.replicas.get(index));
+        match slot {
+            Some(Some(partition)) => Ok(partition),
+            Some(None) => Err(ErrorCode::NotLeaderOrFollower),
+            None => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    /// The partitions that have a replica here.
+    pub fn partitions(&self) -> impl Iterator<Item = (i32, &Arc<Partition>)> {
+        (0..).zip(&self.replicas).filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Topics {
+    by_id: DashMap<Uuid, Arc<ServedTopic>>,
+    partition_count: AtomicUsize,
+}
+
+impl Topics {
+    /// The topic with that id.
+    #[must_use]
+    pub fn get(&self, id: Uuid) -> Option<Arc<ServedTopic>> {
+        self.by_id.get(&id).map(|entry| entry.value().clone())
+    }
+
+    /// A copy of the list of topics.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<ServedTopic>> {
+        self.by_id.iter().map(|entry| entry.value().clone()).collect()
+    }
+
+    /// Replicas on this broker.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.partition_count.load(Ordering::Relaxed)
+    }
+
+    /// Puts a topic in the place of what was there.
+    pub fn put(&self, topic: Arc<ServedTopic>) {
+        let count = topic.partitions().count();
+        let old = self.by_id.insert(topic.id, topic);
+        let before = old.map_or(0, |old| old.partitions().count());
+        self.partition_count.fetch_add(count, Ordering::Relaxed);
+        self.partition_count.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Takes a topic away.
+    pub fn remove(&self, id: Uuid) -> Option<Arc<ServedTopic>> {
+        let (_, old) = self.by_id.remove(&id)?;
+        self.partition_count.fetch_sub(old.partitions().count(), Ordering::Relaxed);
+        Some(old)
+    }
+}

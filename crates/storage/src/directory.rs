@@ -1,0 +1,473 @@
+//! One entry of `log.dirs`: a directory that is locked, knows to which cluster and node it belongs, holds the partitions'
+//! directories, and remembers how far each was on disk. It does not own the logs; it opens nothing inside a partition.
+//!
+//! Files: `.lock`, `meta.properties`, `.kafka_cleanshutdown` (there only between an orderly stop and the next start),
+//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `.ottla-reserve`.
+
+mod space;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use ottla_protocol::ids::{BrokerId, Offset, Uuid};
+
+use crate::checkpoint::{
+    self, CheckpointError, LOG_START_OFFSET_FILE, OffsetCheckpoint, RECOVERY_POINT_FILE,
+};
+use crate::files::Files;
+use crate::log::OpenFrom;
+use crate::meta::{META_PROPERTIES_FILE, MetaError, MetaProperties};
+use crate::names::{DirKind, METADATA_DIR, TopicPartition, dir_kind};
+
+pub use space::{RESERVE_BYTES, RESERVE_FILE};
+
+/// The file whose lock says that a broker uses the directory.
+pub const LOCK_FILE: &str = ".lock";
+/// The mark of an orderly stop.
+pub const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
+
+/// Why a log directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The file system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("log directory {} is in use by another broker (its lock is taken); give each broker its own log.dirs", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// `meta.properties` cannot be read.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// There are partitions, but nothing says whose.
+    #[error(
+        "log directory {} holds partitions ({example}, ...) but no {META_PROPERTIES_FILE}; restore that file from a copy, \
+         or start with an empty directory", path.display()
+    )]
+    NoIdentity {
+        /// The directory.
+        path: PathBuf,
+        /// One of the partitions' directories.
+        example: String,
+    },
+    /// It belongs to another cluster or node.
+    #[error(
+        "log directory {} belongs to {key} {found}, this broker has {key} {expected}; check log.dirs and the \
+         configuration, the data were not touched", path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// `cluster.id` or `node.id`.
+        key: &'static str,
+        /// What `meta.properties` says.
+        found: String,
+        /// What the broker was told.
+        expected: String,
+    },
+    /// The log start offsets are lost: records that were deleted would come back.
+    #[error(
+        "{0}; restore the file from a copy, or remove it: then records deleted by DeleteRecords may be readable again until \
+         retention takes their segment"
+    )]
+    LogStartOffsets(CheckpointError),
+}
+
+/// To whom the directory is to belong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster: what another log directory or the configuration says, else a new one. See [`MetaProperties::read`].
+    pub cluster_id: String,
+    /// The node.
+    pub node_id: BrokerId,
+    /// A random id, taken when the directory is new.
+    pub new_directory_id: Uuid,
+}
+
+/// What was found in a directory when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The partitions, by name.
+    pub partitions: Vec<TopicPartition>,
+    /// Directories of deleted partitions, for [`LogDirectory::remove_deleted`].
+    pub deleted: Vec<PathBuf>,
+    /// What an operator should know: damage that costs time, not data.
+    pub warnings: Vec<String>,
+    /// The directory had no identity before: it is new.
+    pub is_new: bool,
+}
+
+/// How far a partition is, for the checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything below is on disk.
+    pub recovery_point: Offset,
+    /// Where the log starts, if DeleteRecords made that a place inside its first segment.
+    pub log_start_offset: Option<Offset>,
+}
+
+/// A log directory in use by this process.
+#[derive(Debug)]
+pub struct LogDirectory {
+    files: Arc<dyn Files>,
+    path: PathBuf,
+    meta: MetaProperties,
+    was_clean: bool,
+    /// Guards the two checkpoints in memory and the writing of their files.
+    checkpoints: Mutex<Checkpoints>,
+    /// Part of the next name of a deleted partition's directory.
+    deletions: AtomicU64,
+    is_full: AtomicBool,
+    fenced: OnceLock<String>,
+    /// Held until the directory is dropped.
+    _lock: Box<dyn Send + Sync + std::fmt::Debug>,
+}
+
+#[derive(Debug, Default)]
+struct Checkpoints {
+    recovery_points: Checkpoint,
+    log_start_offsets: Checkpoint,
+}
+
+#[derive(Debug, Default)]
+struct Checkpoint {
+    now: OffsetCheckpoint,
+    /// The file differs, as far as is known.
+    is_dirty: bool,
+}
+
+impl Checkpoint {
+    fn set(&mut self, partition: TopicPartition, offset: Option<Offset>) {
+        let before = match offset {
+            Some(offset) => self.now.offsets.insert(partition, offset),
+            None => self.now.offsets.remove(&partition),
+        };
+        self.is_dirty |= before != offset;
+    }
+
+    fn write(&mut self, files: &dyn Files, path: &Path) -> io::Result<()> {
+        if self.is_dirty {
+            self.now.write(files, path)?;
+            self.is_dirty = false;
+        }
+        Ok(())
+    }
+}
+
+impl LogDirectory {
+    /// Opens the directory at `path`; makes it when it is absent. Nothing in it is changed before it is locked and known
+    /// to belong to `identity`; then the mark of an orderly stop is taken away, durably, so that only the next orderly
+    /// stop makes the directory clean again.
+    pub fn open(
+        files: Arc<dyn Files>,
+        path: PathBuf,
+        identity: &Identity,
+    ) -> Result<(Self, Found), DirectoryError> {
+        create_durably(&*files, &path).map_err(|source| failed("create", &path, source))?;
+        let lock = take_lock(&*files, &path)?;
+        let mut found = look_around(&*files, &path)?;
+        let meta = match MetaProperties::read(&*files, &path)? {
+            Some(meta) => check_identity(meta, identity, &path)?,
+            None => {
+                found.is_new = true;
+                make_identity(&*files, &path, identity, &found)?
+            }
+        };
+        let was_clean = take_clean_mark(&*files, &path)?;
+        let (checkpoints, points_are_good) = load_checkpoints(&*files, &path, &mut found)?;
+        let directory = Self {
+            files,
+            path,
+            meta,
+            was_clean: was_clean && points_are_good,
+            checkpoints: Mutex::new(checkpoints),
+            deletions: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
+            fenced: OnceLock::new(),
+            _lock: lock,
+        };
+        if let Err(error) = directory.restore_reserve() {
+            found
+                .warnings
+                .push(format!("no space is kept in reserve in {}: {error}", directory.path.display()));
+        }
+        Ok((directory, found))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file system it is on.
+    #[must_use]
+    pub fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
+    /// To whom it belongs.
+    #[must_use]
+    pub fn meta(&self) -> &MetaProperties {
+        &self.meta
+    }
+
+    /// Whether it had been closed in order when it was opened.
+    #[must_use]
+    pub fn was_clean(&self) -> bool {
+        self.was_clean
+    }
+
+    /// Where a partition's files are or will be; the directory may not exist.
+    #[must_use]
+    pub fn partition_dir(&self, partition: &TopicPartition) -> PathBuf {
+        self.path.join(partition.dir_name())
+    }
+
+    /// From where a partition's log is to be opened.
+    #[must_use]
+    pub fn open_from(&self, partition: &TopicPartition) -> OpenFrom {
+        let checkpoints = lock(&self.checkpoints);
+        OpenFrom {
+            log_start_offset: checkpoints.log_start_offsets.now.get(partition).unwrap_or_default(),
+            recovery_point: checkpoints.recovery_points.now.get(partition).unwrap_or_default(),
+            clean: self.was_clean,
+        }
+    }
+
+    /// Notes how far partitions are and writes the checkpoints that changed, durably. Partitions not named keep what they
+    /// had. A recovery point that goes back is to be written before the log is cut below it. Not at the same time as a
+    /// deletion of one of these partitions.
+    pub fn write_checkpoints(
+        &self,
+        progress: impl IntoIterator<Item = (TopicPartition, Progress)>,
+    ) -> io::Result<()> {
+        let mut checkpoints = lock(&self.checkpoints);
+        for (partition, progress) in progress {
+            checkpoints.log_start_offsets.set(partition.clone(), progress.log_start_offset);
+            checkpoints.recovery_points.set(partition, Some(progress.recovery_point));
+        }
+        self.write_changed(&mut checkpoints)
+    }
+
+    fn write_changed(&self, checkpoints: &mut Checkpoints) -> io::Result<()> {
+        let files = &*self.files;
+        checkpoints.log_start_offsets.write(files, &self.path.join(LOG_START_OFFSET_FILE))?;
+        checkpoints.recovery_points.write(files, &self.path.join(RECOVERY_POINT_FILE))
+    }
+
+    /// Takes partitions out of sight, durably and in one go: their directories get names of deleted ones and their
+    /// checkpoints are forgotten. Gives back the directories to remove, at leisure; a partition that was never written
+    /// has none. The logs must not write any more.
+    pub fn rename_for_deletion(&self, partitions: &[TopicPartition]) -> io::Result<Vec<PathBuf>> {
+        let mut checkpoints = lock(&self.checkpoints);
+        let mut renamed = Vec::new();
+        for partition in partitions {
+            let from = self.partition_dir(partition);
+            if self.files.exists(&from)? {
+                let to = self.unused_deleted_dir(partition)?;
+                self.files.rename(&from, &to)?;
+                renamed.push(to);
+            }
+            checkpoints.recovery_points.set(partition.clone(), None);
+            checkpoints.log_start_offsets.set(partition.clone(), None);
+        }
+        if !renamed.is_empty() {
+            self.files.sync_dir(&self.path)?;
+        }
+        // After the renames: what a crash in between leaves are entries without a directory, which `open` drops.
+        self.write_changed(&mut checkpoints)?;
+        Ok(renamed)
+    }
+
+    fn unused_deleted_dir(&self, partition: &TopicPartition) -> io::Result<PathBuf> {
+        let high = u128::from_be_bytes(self.meta.directory_id.0) >> 64 << 64;
+        loop {
+            let low = self.deletions.fetch_add(1, Ordering::Relaxed);
+            let path = self.path.join(partition.deleted_dir_name(high | u128::from(low)));
+            if !self.files.exists(&path)? {
+                return Ok(path);
+            }
+        }
+    }
+
+    /// Removes a directory that [`LogDirectory::rename_for_deletion`] or [`Found::deleted`] named, with all in it. One
+    /// that is gone is no error.
+    ///
+    /// # Panics
+    /// When `dir` is not the directory of a deleted partition in this log directory.
+    pub fn remove_deleted(&self, dir: &Path) -> io::Result<()> {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_ours = dir.parent() == Some(&self.path) && dir_kind(name) == DirKind::Deleted;
+        assert!(is_ours, "{} is not a deleted partition of {}", dir.display(), self.path.display());
+        match self.files.remove_dir_all(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Ends an orderly stop, after every log was synced and closed and the last [`LogDirectory::write_checkpoints`]:
+    /// puts the mark there that lets the next start skip recovery. Refused when the directory is fenced.
+    pub fn close_clean(&self, broker_epoch: i64) -> io::Result<()> {
+        if let Some(why) = self.fenced() {
+            return Err(io::Error::other(format!("not marked as clean, because it is fenced: {why}")));
+        }
+        self.write_changed(&mut lock(&self.checkpoints))?;
+        let mark = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        checkpoint::write_atomically(&*self.files, &self.path.join(CLEAN_SHUTDOWN_FILE), mark.as_bytes())
+    }
+
+    /// A write or sync failed in a way that leaves unknown what is on disk: nothing is written here any more. The first
+    /// reason stays. True when it was not fenced before.
+    pub fn fence(&self, why: &str) -> bool {
+        self.fenced.set(why.to_owned()).is_ok()
+    }
+
+    /// Why nothing may be written here any more.
+    #[must_use]
+    pub fn fenced(&self) -> Option<&str> {
+        self.fenced.get().map(String::as_str)
+    }
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> DirectoryError {
+    DirectoryError::Io { what, path: path.to_owned(), source }
+}
+
+/// Makes `dir` and its missing parents, each name durable.
+fn create_durably(files: &dyn Files, dir: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for ancestor in dir.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if files.exists(ancestor)? {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    files.create_dir_all(dir)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        files.sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
+fn take_lock(
+    files: &dyn Files,
+    dir: &Path,
+) -> Result<Box<dyn Send + Sync + std::fmt::Debug>, DirectoryError> {
+    let path = dir.join(LOCK_FILE);
+    files.lock(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => DirectoryError::Locked { path: dir.to_owned() },
+        _ => failed("lock", &path, source),
+    })
+}
+
+fn look_around(files: &dyn Files, dir: &Path) -> Result<Found, DirectoryError> {
+    let mut found = Found::default();
+    let entries = files.list(dir).map_err(|source| failed("list", dir, source))?;
+    for entry in entries.into_iter().filter(|entry| entry.is_dir) {
+        match dir_kind(&entry.name) {
+            DirKind::Partition(partition) => found.partitions.push(partition),
+            DirKind::Deleted => found.deleted.push(dir.join(entry.name)),
+            DirKind::Metadata | DirKind::Other => {}
+        }
+    }
+    found.partitions.sort_unstable();
+    Ok(found)
+}
+
+fn check_identity(
+    meta: MetaProperties,
+    identity: &Identity,
+    path: &Path,
+) -> Result<MetaProperties, DirectoryError> {
+    let foreign = |key, found: String, expected: String| {
+        Err(DirectoryError::Foreign { path: path.to_owned(), key, found, expected })
+    };
+    if meta.cluster_id != identity.cluster_id {
+        return foreign("cluster.id", meta.cluster_id, identity.cluster_id.clone());
+    }
+    if meta.node_id != identity.node_id {
+        return foreign("node.id", meta.node_id.to_string(), identity.node_id.to_string());
+    }
+    Ok(meta)
+}
+
+fn make_identity(
+    files: &dyn Files,
+    path: &Path,
+    identity: &Identity,
+    found: &Found,
+) -> Result<MetaProperties, DirectoryError> {
+    let has_metadata =
+        files.exists(&path.join(METADATA_DIR)).map_err(|source| failed("look into", path, source))?;
+    let partition = found.partitions.first().map(TopicPartition::dir_name);
+    if let Some(example) = partition.or_else(|| has_metadata.then(|| METADATA_DIR.to_owned())) {
+        return Err(DirectoryError::NoIdentity { path: path.to_owned(), example });
+    }
+    let meta = MetaProperties {
+        cluster_id: identity.cluster_id.clone(),
+        node_id: identity.node_id,
+        directory_id: identity.new_directory_id,
+    };
+    meta.write(files, path).map_err(|source| failed("write", &path.join(META_PROPERTIES_FILE), source))?;
+    Ok(meta)
+}
+
+fn take_clean_mark(files: &dyn Files, dir: &Path) -> Result<bool, DirectoryError> {
+    let path = dir.join(CLEAN_SHUTDOWN_FILE);
+    match files.remove_file(&path) {
+        Ok(()) => {
+            files.sync_dir(dir).map_err(|source| failed("sync", dir, source))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed("remove", &path, source)),
+    }
+}
+
+/// Reads both checkpoints without what has no directory. False when the recovery points were damaged: every log is
+/// read whole then, which costs time only.
+fn load_checkpoints(
+    files: &dyn Files,
+    dir: &Path,
+    found: &mut Found,
+) -> Result<(Checkpoints, bool), DirectoryError> {
+    let log_start_offsets = OffsetCheckpoint::read(files, &dir.join(LOG_START_OFFSET_FILE))
+        .map_err(DirectoryError::LogStartOffsets)?;
+    let (recovery_points, are_good) = match OffsetCheckpoint::read(files, &dir.join(RECOVERY_POINT_FILE)) {
+        Ok(points) => (points, true),
+        Err(CheckpointError::Io { path, source }) => return Err(failed("read", &path, source)),
+        Err(error @ CheckpointError::Damaged { .. }) => {
+            found.warnings.push(format!("{error}; every log is checked from its start"));
+            (OffsetCheckpoint::default(), false)
+        }
+    };
+    let load = |mut now: OffsetCheckpoint| {
+        let before = now.offsets.len();
+        now.offsets.retain(|partition, _| found.partitions.binary_search(partition).is_ok());
+        Checkpoint { is_dirty: now.offsets.len() != before, now }
+    };
+    let mut recovery_points = load(recovery_points);
+    recovery_points.is_dirty |= !are_good;
+    let checkpoints = Checkpoints { recovery_points, log_start_offsets: load(log_start_offsets) };
+    Ok((checkpoints, are_good))
+}
+
+/// What is behind it stays whole: entries are set one by one and files replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,495 @@
+//! Opening a log: what its directory holds, what of it is whole, and the state that follows from it. After an unclean stop
+//! everything from the recovery point on is read and its checksums compared. A bad batch that no whole one follows is a
+//! torn end and is cut; anything else is damage, and is never cut without being asked. A read error is neither.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use ottla_protocol::ids::Offset;
+use ottla_protocol::records::{BatchHeader, HEADER_BYTES, verify_crc};
+
+use crate::checkpoint::CheckpointError;
+use crate::epochs::LeaderEpochs;
+use crate::files::{Entry, File};
+use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
+use crate::log::{DELETED_SUFFIX, DamagedRange, Log, LogError, OpenFrom, RecoveryReport, SIDE_EXTENSIONS};
+use crate::producers::{ProducerStates, SnapshotError, snapshot_file_name, snapshot_offset};
+use crate::segment::{Segment, SegmentError, Walk, read_exact_at, segment_path};
+
+/// What a scan reads at once; a larger batch is read whole.
+const SCAN_BYTES: usize = 1 << 20;
+
+/// What happens to damage that is not a torn end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDamage {
+    /// The log is not opened.
+    Refuse,
+    /// The log ends there.
+    Cut,
+}
+
+/// Opens the segments of `log`, which has none yet.
+pub(crate) fn recover(
+    mut log: Log,
+    from: OpenFrom,
+    on_damage: OnDamage,
+    now_ms: i64,
+) -> Result<(Log, RecoveryReport), LogError> {
+    let mut report = RecoveryReport::default();
+    let entries = match log.files().list(&log.dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((log, report)),
+        Err(error) => return Err(LogError::io(format!("cannot list {}", log.dir.display()), error)),
+    };
+    let (epochs_known, epochs) = read_epochs(&log)?;
+    log.epochs = epochs.clone();
+    add_segments(&mut log, &entries);
+    remove_leftovers(&log, &entries)?;
+    if log.segments.is_empty() {
+        log.epochs = LeaderEpochs::default();
+        return Ok((log, report));
+    }
+    if from.clean && load_end(&mut log) {
+        log.durable_offset = log.end_offset;
+    } else {
+        scan(&mut log, from.recovery_point, on_damage, &mut report)?;
+    }
+    check_indexes(&mut log, &entries, from.clean, &mut report)?;
+    check_bounds(&mut log, from, now_ms)?;
+    if epochs_known {
+        log.epochs.truncate_from_end(log.end_offset);
+        log.epochs.truncate_from_start(log.start_offset);
+    } else {
+        log.epochs = collect_epochs(&log)?;
+    }
+    log.unsynced.epochs |= log.epochs != epochs;
+    report.producers_from_snapshot = rebuild(&mut log, now_ms)?;
+    log.durable_offset = log.end_offset;
+    Ok((log, report))
+}
+
+/// The epochs file; a damaged one counts as absent, the batches know it too.
+fn read_epochs(log: &Log) -> Result<(bool, LeaderEpochs), LogError> {
+    match LeaderEpochs::read(log.files(), &log.dir) {
+        Ok(epochs) => Ok((!epochs.entries().is_empty(), epochs)),
+        Err(CheckpointError::Damaged { .. }) => Ok((false, LeaderEpochs::default())),
+        Err(CheckpointError::Io { path, source }) => {
+            Err(LogError::io(format!("cannot read {}", path.display()), source))
+        }
+    }
+}
+
+fn base_offset_of(name: &str, extension: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
+    let is_plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    is_plain.then(|| digits.parse().ok().map(Offset)).flatten()
+}
+
+fn add_segments(log: &mut Log, entries: &[Entry]) {
+    let sizes: BTreeMap<Offset, u64> = entries
+        .iter()
+        .filter(|entry| !entry.is_dir)
+        .filter_map(|entry| Some((base_offset_of(&entry.name, "log")?, entry.size_bytes)))
+        .collect();
+    let nexts = sizes.keys().skip(1).copied().map(Some).chain([None]);
+    for ((&base_offset, &size_bytes), next) in sizes.iter().zip(nexts) {
+        let segment = Segment::new(&log.descriptors, &log.dir, base_offset, false);
+        log.segments.push_back(segment.existing(size_bytes, next.unwrap_or(base_offset)));
+    }
+}
+
+/// Removes files of segments that were deleted, unfinished ones, and side files without a segment.
+fn remove_leftovers(log: &Log, entries: &[Entry]) -> Result<(), LogError> {
+    let has_segment = |offset| log.segments.iter().any(|segment| segment.base_offset == offset);
+    for entry in entries.iter().filter(|entry| !entry.is_dir) {
+        let is_gone = [DELETED_SUFFIX, ".tmp", ".cleaned"].iter().any(|suffix| entry.name.ends_with(suffix));
+        let side = SIDE_EXTENSIONS.iter().filter(|&&extension| extension != "snapshot");
+        let is_orphan = side
+            .filter_map(|extension| base_offset_of(&entry.name, extension))
+            .any(|offset| !has_segment(offset));
+        if is_gone || is_orphan {
+            let path = log.dir.join(&entry.name);
+            match log.files().remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError::io(format!("cannot remove {}", path.display()), error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// After a clean stop only the end is looked at. False when it is not what a clean stop leaves.
+fn load_end(log: &mut Log) -> bool {
+    let Some(active) = log.segments.back_mut() else { return true };
+    let is_loaded = active.load_end(active.size_bytes).is_ok();
+    log.end_offset = active.next_offset;
+    is_loaded
+}
+
+fn scan(
+    log: &mut Log,
+    recovery_point: Offset,
+    on_damage: OnDamage,
+    report: &mut RecoveryReport,
+) -> Result<(), LogError> {
+    // From the segment that holds the recovery point on, and always the last.
+    let below = log.segments.iter().skip(1).take_while(|next| next.base_offset <= recovery_point).count();
+    let first = below.min(log.segments.len() - 1);
+    log.is_changed = true;
+    let scan_start = log.segments[first].base_offset;
+    log.epochs.truncate_from_end(scan_start);
+    let mut expected = scan_start;
+    for index in first..log.segments.len() {
+        let base_offset = log.segments[index].base_offset;
+        let is_gap = base_offset > expected && !log.config.compact_enabled && index > first;
+        let end = if is_gap {
+            Some(Torn { position: 0, offset: expected, why: format!("the log ends at {expected} before it") })
+        } else {
+            scan_segment(log, index, report)?
+        };
+        if let Some(torn) = end {
+            end_at(log, index, torn, recovery_point, on_damage, report)?;
+            return sync_scanned(log, first);
+        }
+        expected = log.segments[index].next_offset;
+    }
+    log.end_offset = expected;
+    if expected < recovery_point && on_damage == OnDamage::Refuse {
+        let last = log.segments.len() - 1;
+        let position = log.segments[last].size_bytes;
+        let why = format!("the log ends, but was on disk up to offset {recovery_point}");
+        return Err(damaged(log, last, &Torn { position, offset: expected, why }, None));
+    }
+    if expected > recovery_point { sync_scanned(log, first) } else { Ok(()) }
+}
+
+/// What was found above the recovery point may be in the page cache only: a killed process leaves it there.
+fn sync_scanned(log: &Log, first: usize) -> Result<(), LogError> {
+    let sync = || {
+        for segment in log.segments.iter().skip(first) {
+            segment.log.get()?.sync_data()?;
+        }
+        log.files().sync_dir(&log.dir)?;
+        log.dir.parent().map_or(Ok(()), |parent| log.files().sync_dir(parent))
+    };
+    sync().map_err(|error| LogError::io(format!("cannot sync {}", log.dir.display()), error))
+}
+
+/// Where whole batches end before the file does.
+struct Torn {
+    position: u64,
+    /// The offset of the batch that should be there.
+    offset: Offset,
+    why: String,
+}
+
+/// Reads a whole segment: checksums, order. Rebuilds its indexes and adds to the epochs.
+fn scan_segment(log: &mut Log, index: usize, report: &mut RecoveryReport) -> Result<Option<Torn>, LogError> {
+    let interval_bytes = log.config.index_interval_bytes;
+    let dir = log.dir.clone();
+    let segment = &mut log.segments[index];
+    let path = segment_path(&dir, segment.base_offset, "log");
+    let read_error = |error| LogError::io(format!("cannot read {}", path.display()), error);
+    let file = segment.log.get().map_err(read_error)?;
+    let size_bytes = file.size_bytes().map_err(read_error)?;
+    segment.begin_scan().map_err(read_error)?;
+    report.indexes_rebuilt += 2;
+    let mut source = Chunks { file: &*file, size_bytes, buf: Vec::new(), buf_position: 0 };
+    while segment.size_bytes < size_bytes {
+        let batch = match source.batch_at(segment.size_bytes).map_err(read_error)? {
+            Ok(header) if header.base_offset < segment.next_offset || header.last_offset_delta < 0 => {
+                Err(format!("offset {} after {}", header.base_offset, segment.next_offset))
+            }
+            other => other,
+        };
+        match batch {
+            Ok(header) => {
+                segment.note(&header, interval_bytes);
+                report.scanned_bytes += header.size_bytes() as u64;
+                log.epochs.assign(header.partition_leader_epoch, header.base_offset);
+            }
+            Err(why) => {
+                return Ok(Some(Torn { position: segment.size_bytes, offset: segment.next_offset, why }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A file read in large pieces.
+struct Chunks<'a> {
+    file: &'a dyn File,
+    size_bytes: u64,
+    buf: Vec<u8>,
+    buf_position: u64,
+}
+
+impl Chunks<'_> {
+    /// The bytes from `position` on, at least `len` of them; fewer only at the end of the file.
+    fn bytes_at(&mut self, position: u64, len: usize) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.size_bytes - position).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        let buf_end = self.buf_position + self.buf.len() as u64;
+        if position < self.buf_position || position + len as u64 > buf_end {
+            self.buf.resize(len.max(SCAN_BYTES.min(left)), 0);
+            self.buf_position = position;
+            read_exact_at(self.file, &mut self.buf, position)?;
+        }
+        Ok(&self.buf[(position - self.buf_position) as usize..])
+    }
+
+    /// The header of the whole batch at `position`, or what is wrong there.
+    fn batch_at(&mut self, position: u64) -> io::Result<Result<BatchHeader, String>> {
+        let header = match BatchHeader::parse(self.bytes_at(position, HEADER_BYTES)?) {
+            Ok(header) => header,
+            Err(why) => return Ok(Err(why.to_string())),
+        };
+        if header.size_bytes() as u64 > self.size_bytes - position {
+            return Ok(Err("the batch goes beyond the end of the file".into()));
+        }
+        let bytes = self.bytes_at(position, header.size_bytes())?;
+        Ok(verify_crc(bytes).map(|()| header).map_err(|why| why.to_string()))
+    }
+
+    /// The first whole batch from `position` on, at any byte, that could stand in this log at or above `offset`.
+    fn find_batch(&mut self, mut position: u64, offset: Offset) -> io::Result<Option<BatchHeader>> {
+        while position + HEADER_BYTES as u64 <= self.size_bytes {
+            let bytes = self.bytes_at(position, HEADER_BYTES)?;
+            // The magic byte first: most of what is searched is not a header.
+            let magics = bytes[16..].iter().take(bytes.len() - HEADER_BYTES + 1);
+            let Some(skip) = magics.clone().position(|&byte| byte == 2) else {
+                position += magics.len() as u64;
+                continue;
+            };
+            position += skip as u64;
+            let header = BatchHeader::parse(&bytes[skip..]);
+            let is_plausible = header.is_ok_and(|header| {
+                header.base_offset >= offset
+                    && header.base_offset.0 - offset.0 <= i64::from(u32::MAX)
+                    && header.last_offset_delta >= 0
+                    && header.size_bytes() as u64 <= self.size_bytes - position
+            });
+            if is_plausible && let Ok(header) = self.batch_at(position)? {
+                return Ok(Some(header));
+            }
+            position += 1;
+        }
+        Ok(None)
+    }
+}
+
+/// The segment at `index` is whole up to `torn` only: the end of the log, or damage.
+fn end_at(
+    log: &mut Log,
+    index: usize,
+    torn: Torn,
+    recovery_point: Offset,
+    on_damage: OnDamage,
+    report: &mut RecoveryReport,
+) -> Result<(), LogError> {
+    if on_damage == OnDamage::Refuse {
+        let follower = next_whole_batch(log, index, &torn)?;
+        if follower.is_some() || torn.offset < recovery_point {
+            return Err(damaged(log, index, &torn, follower));
+        }
+    }
+    let what =
+        |error: SegmentError| LogError::io("cannot cut the torn end of the log", io::Error::other(error));
+    // Later segments hold nothing whole. From the end, so that what a crash leaves has no gap.
+    while log.segments.len() > index + 1 {
+        let Some(segment) = log.segments.pop_back() else { break };
+        report.cut_bytes += segment.size_bytes;
+        for extension in std::iter::once("log").chain(SIDE_EXTENSIONS) {
+            let path = segment_path(&log.dir, segment.base_offset, extension);
+            match log.files().remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(what(error.into())),
+                _ => {}
+            }
+        }
+    }
+    log.files().sync_dir(&log.dir).map_err(|error| what(error.into()))?;
+    let segment = &mut log.segments[index];
+    let size_bytes = segment.log.get().and_then(|file| file.size_bytes()).map_err(|e| what(e.into()))?;
+    report.cut_bytes += size_bytes.saturating_sub(torn.position);
+    segment.cut(torn.position).map_err(what)?;
+    if torn.position == 0 {
+        segment.next_offset = segment.base_offset;
+    }
+    log.end_offset = segment.next_offset;
+    report.cut_at = Some(log.end_offset);
+    Ok(())
+}
+
+/// The offset of the first whole batch behind the tear, in this segment or a later one.
+fn next_whole_batch(log: &Log, index: usize, torn: &Torn) -> Result<Option<Offset>, LogError> {
+    for (i, segment) in log.segments.iter().enumerate().skip(index) {
+        let find = || {
+            let file = segment.log.get()?;
+            let size_bytes = file.size_bytes()?;
+            let mut source = Chunks { file: &*file, size_bytes, buf: Vec::new(), buf_position: 0 };
+            source.find_batch(if i == index { torn.position } else { 0 }, torn.offset)
+        };
+        let found = find().map_err(|error| {
+            let path = segment_path(&log.dir, segment.base_offset, "log");
+            LogError::io(format!("cannot read {}", path.display()), error)
+        })?;
+        if let Some(header) = found {
+            return Ok(Some(header.base_offset));
+        }
+    }
+    Ok(None)
+}
+
+fn damaged(log: &Log, index: usize, torn: &Torn, until: Option<Offset>) -> LogError {
+    LogError::Damaged(Box::new(DamagedRange {
+        file: segment_path(&log.dir, log.segments[index].base_offset, "log").display().to_string(),
+        position: torn.position,
+        from: torn.offset,
+        until,
+        why: torn.why.clone(),
+    }))
+}
+
+/// Brings start and end together.
+fn check_bounds(log: &mut Log, from: OpenFrom, now_ms: i64) -> Result<(), LogError> {
+    let first = log.segments.front().map_or(from.log_start_offset, |segment| segment.base_offset);
+    log.start_offset = from.log_start_offset.max(first);
+    if log.start_offset > log.end_offset {
+        // Everything that is left had been deleted by DeleteRecords; the rest of it never reached the disk.
+        log.truncate_all_and_start_at(from.log_start_offset, now_ms)?;
+    }
+    Ok(())
+}
+
+/// The closed segments that were not scanned: indexes that cannot be right are rebuilt from the batch headers.
+fn check_indexes(
+    log: &mut Log,
+    entries: &[Entry],
+    is_clean: bool,
+    report: &mut RecoveryReport,
+) -> Result<(), LogError> {
+    let sizes: BTreeMap<&str, u64> =
+        entries.iter().map(|entry| (entry.name.as_str(), entry.size_bytes)).collect();
+    let has_shape = |base_offset: Offset, extension: &str, entry_bytes: usize| {
+        let name = format!("{:020}.{extension}", base_offset.0);
+        sizes.get(name.as_str()).is_some_and(|size_bytes| size_bytes % entry_bytes as u64 == 0)
+    };
+    let interval_bytes = log.config.index_interval_bytes;
+    let closed_count = log.segments.len().saturating_sub(1);
+    for i in 0..closed_count {
+        let segment = &mut log.segments[i];
+        let base_offset = segment.base_offset;
+        let is_good = segment.was_scanned()
+            || has_shape(base_offset, "index", OffsetEntry::BYTES)
+                && has_shape(base_offset, "timeindex", TimeEntry::BYTES)
+                && (is_clean || segment.has_sound_indexes());
+        if !is_good {
+            let rebuilt = segment.rebuild_indexes(interval_bytes);
+            rebuilt.map_err(|error| log.segment_error(&log.segments[i], base_offset, error))?;
+            report.indexes_rebuilt += 2;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the epochs from all batch headers, where the file with them is missing or damaged.
+fn collect_epochs(log: &Log) -> Result<LeaderEpochs, LogError> {
+    let mut epochs = LeaderEpochs::default();
+    each_header(log, log.start_offset, |header| {
+        epochs.assign(header.partition_leader_epoch, header.base_offset.max(log.start_offset));
+    })?;
+    Ok(epochs)
+}
+
+/// Calls `take` with the header of every batch that ends at or above `from`.
+fn each_header(log: &Log, from: Offset, mut take: impl FnMut(&BatchHeader)) -> Result<(), LogError> {
+    for (i, segment) in log.segments.iter().enumerate() {
+        if log.segments.get(i + 1).is_some_and(|next| next.base_offset <= from) {
+            continue;
+        }
+        let mut walk = || {
+            let Some(first) = segment.locate(from.max(segment.base_offset))? else { return Ok(()) };
+            let file = segment.log.get()?;
+            let mut walk = Walk::new(&*file, first.position, segment.size_bytes);
+            while let Some(header) = walk.next_header()? {
+                take(&header);
+            }
+            Ok(())
+        };
+        let walked: Result<(), SegmentError> = walk();
+        walked.map_err(|error| log.segment_error(segment, from, error))?;
+    }
+    Ok(())
+}
+
+/// The producers as they are at the end of the log: the newest snapshot that is whole, and the batches since.
+pub(crate) fn rebuild_producers(log: &mut Log, now_ms: i64) -> Result<(), LogError> {
+    rebuild(log, now_ms).map(drop)
+}
+
+fn rebuild(log: &mut Log, now_ms: i64) -> Result<bool, LogError> {
+    let entries = log.files().list(&log.dir);
+    let entries =
+        entries.map_err(|error| LogError::io(format!("cannot list {}", log.dir.display()), error))?;
+    let mut offsets: Vec<Offset> = entries.iter().filter_map(|entry| snapshot_offset(&entry.name)).collect();
+    offsets.sort_unstable();
+    let mut producers = ProducerStates::default();
+    let mut from = log.start_offset;
+    let mut found = None;
+    remove_snapshots_above(log, &offsets)?;
+    while let Some(offset) = offsets.pop() {
+        if offset > log.end_offset {
+            continue;
+        }
+        match ProducerStates::read_snapshot(log.files(), &log.dir, offset, now_ms) {
+            Ok(Some(states)) => {
+                producers = states;
+                from = offset;
+                found = Some(offset);
+                break;
+            }
+            // A damaged one: an older one or the log itself knows it too.
+            Ok(None) | Err(SnapshotError::Damaged { .. }) => {}
+            Err(SnapshotError::Io { path, source }) => {
+                return Err(LogError::io(format!("cannot read {}", path.display()), source));
+            }
+        }
+    }
+    // Older ones serve only where the log may be truncated to: at the beginning of a segment.
+    for offset in offsets {
+        if !log.segments.iter().any(|segment| segment.base_offset == offset) {
+            // What stays is removed the next time.
+            drop(log.files().remove_file(&log.dir.join(snapshot_file_name(offset))));
+        }
+    }
+    if from < log.end_offset {
+        each_header(log, from, |header| {
+            if header.base_offset >= from {
+                producers.replay(header, now_ms);
+            }
+        })?;
+    }
+    log.producers = producers;
+    log.snapshot_at = found.filter(|&offset| offset == log.end_offset);
+    Ok(found.is_some())
+}
+
+/// Snapshots of what has been cut off: durably gone before the log grows there again with other batches.
+fn remove_snapshots_above(log: &Log, offsets: &[Offset]) -> Result<(), LogError> {
+    let mut is_removed = false;
+    for &offset in offsets.iter().filter(|&&offset| offset > log.end_offset) {
+        let path = log.dir.join(snapshot_file_name(offset));
+        log.files()
+            .remove_file(&path)
+            .map_err(|error| LogError::io(format!("cannot remove {}", path.display()), error))?;
+        is_removed = true;
+    }
+    if is_removed {
+        log.files()
+            .sync_dir(&log.dir)
+            .map_err(|error| LogError::io(format!("cannot sync {}", log.dir.display()), error))?;
+    }
+    Ok(())
+}
