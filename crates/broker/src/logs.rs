@@ -12,7 +12,7 @@ use ottla_partition::{Partition, PartitionKey};
 use ottla_protocol::ids::Uuid;
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{LogDirectory, Progress};
-use ottla_storage::flusher::{Flusher, FlusherConfig, Urgency};
+use ottla_storage::flusher::{Flushable, Flusher, FlusherConfig, Urgency};
 use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
 use ottla_storage::meta::PartitionMetadata;
 use ottla_storage::names::TopicPartition;
@@ -237,7 +237,8 @@ impl Logs {
     }
 
     fn request(&self, partition: &Arc<Partition>, urgency: Urgency) {
-        self.flusher.request(partition, urgency);
+        let item: Arc<dyn Flushable> = partition.clone();
+        self.flusher.request(&item, urgency);
     }
 
     /// A new or foreign directory of the partition gets its topic's id.
