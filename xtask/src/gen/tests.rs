@@ -52,6 +52,9 @@ fn what_is_refused() {
     assert!(refused("response", "answer").contains("unknown kind answer"));
     assert!(refused("served=1", "served=1-2").contains("serves what is not defined"));
     assert!(refused("tag=0@1+", "tag=0@0+").contains("tagged before versions are flexible"));
+    assert!(
+        refused("Number int32 0+ default=-1", "Number records 0+").contains("records inside a tagged field")
+    );
     assert!(refused("default=-1", "default=3000000000").contains("default 3000000000 does not fit"));
     assert!(refused("    Number int32 0+ default=-1 key\n", "").contains("there is no struct Day"));
     assert!(refused("Days []Day", "Place []Day").contains("Place is there twice"));

@@ -74,6 +74,16 @@ fn structure(m: &Message, s: &Struct) -> Result<()> {
     Ok(())
 }
 
+fn has_records(m: &Message, ty: &Type) -> bool {
+    match ty {
+        Type::Struct(name) => {
+            let fields = m.structs.iter().filter(|s| s.name == *name).flat_map(|s| &s.fields);
+            fields.into_iter().any(|f| has_records(m, &f.ty))
+        }
+        other => *other == Type::Records,
+    }
+}
+
 fn field(m: &Message, f: &Field) -> Result<()> {
     if let Type::Struct(name) = &f.ty {
         ensure!(m.structs.iter().any(|s| s.name == *name), "there is no struct {name}");
@@ -84,6 +94,8 @@ fn field(m: &Message, f: &Field) -> Result<()> {
             m.flexible.is_some_and(|flexible| flexible.contains(live)),
             "is tagged before versions are flexible"
         );
+        // The size of a tagged field is patched, and does not count what is spliced in later.
+        ensure!(!has_records(m, &f.ty), "has records inside a tagged field");
     }
     let number = |min: i64, max: i64| -> Result<()> {
         let Some(text) = f.default.as_deref().filter(|_| !f.array && f.nullable.is_none()) else {
