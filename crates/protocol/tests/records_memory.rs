@@ -2,6 +2,8 @@
 //! context is allocated in C and not seen here; its window is bounded by the frame's, at most 128 MiB, and touched only
 //! as far as bytes come out.
 
+#![allow(clippy::print_stdout, reason = "the figures belong to the test")]
+
 use std::alloc::System;
 use std::io::Write;
 
