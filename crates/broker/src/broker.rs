@@ -2,11 +2,12 @@
 
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use ottla_cluster::image::{MetadataDelta, MetadataImage};
-use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
+use ottla_coordinator::{Coordinator, CoordinatorOptions, ImageReplica, MetadataFeed};
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{Found, Identity, LogDirectory};
@@ -221,7 +222,7 @@ async fn recover(topics: &Arc<Topics>, logs: &Arc<Logs>, image: &MetadataImage) 
     let known = logs.known();
     for name in &known {
         let slot = usize::try_from(name.partition).unwrap_or(usize::MAX);
-        let exists = image.topic(&name.topic).is_some_and(|topic| slot < topic.partitions.len());
+        let exists = image.topic_by_name(&name.topic).is_some_and(|topic| slot < topic.partitions.len());
         if !exists {
             logs.set_aside(name);
         }
@@ -233,12 +234,12 @@ async fn recover(topics: &Arc<Topics>, logs: &Arc<Logs>, image: &MetadataImage) 
     let topics = topics.clone();
     let image = image.clone();
     tokio::task::spawn_blocking(move || {
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            let next = std::sync::atomic::AtomicUsize::new(0);
             for _ in 0..crate::limits::RECOVERY_THREADS {
                 scope.spawn(|| {
-                    while let Some(name) = known.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                        let served = image.topic(&name.topic).and_then(|topic| topics.get(topic.id));
+                    while let Some(name) = known.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let served = image.topic_by_name(&name.topic).and_then(|topic| topics.get(topic.id));
                         if let Some(partition) = served.as_ref().and_then(|t| t.partition(name.partition).ok()) {
                             // A log that cannot be opened is reported by its partition and stays offline.
                             partition.open_now(now_ms()).ok();

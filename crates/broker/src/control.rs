@@ -95,7 +95,11 @@ impl Control {
         self.applied(decided).await.unwrap_or_else(|code| CreatePartitionsResponse {
             results: names
                 .into_iter()
-                .map(|name| CreatePartitionsTopicResult { name, error_code: code.code(), ..Default::default() })
+                .map(|name| CreatePartitionsTopicResult {
+                    name,
+                    error_code: code.code(),
+                    ..Default::default()
+                })
                 .collect(),
             ..Default::default()
         })

@@ -114,7 +114,8 @@ impl Dispatch {
         reader.check().map_err(|error| format!("request header: {error}"))?;
         let metrics = self.state.metrics.clone();
         let call = Call { key, version, correlation_id: header.correlation_id, received, metrics };
-        let (oldest, newest) = key.served_versions().ok_or_else(|| format!("{} is not served", key.name()))?;
+        let (oldest, newest) =
+            key.served_versions().ok_or_else(|| format!("{} is not served", key.name()))?;
         if version < oldest || version > newest {
             return match key {
                 ApiKey::ApiVersions => Ok(handlers::api_versions::too_new(&call)),

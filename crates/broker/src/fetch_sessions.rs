@@ -174,8 +174,7 @@ impl FetchSessions {
             return Plan::Sessionless(asked.wanted);
         }
         let id = table.free_id();
-        let state =
-            SessionState { next_epoch: 1, by_id: asked.by_id, partitions: asked.wanted.clone() };
+        let state = SessionState { next_epoch: 1, by_id: asked.by_id, partitions: asked.wanted.clone() };
         let session = Arc::new(Session { id, state: Mutex::new(state) });
         table.sessions.insert(id, (session.clone(), now));
         Plan::Round { session, wanted: asked.wanted, full: true }
@@ -229,7 +228,8 @@ impl SessionState {
             }
         }
         if !forgotten.is_empty() {
-            self.partitions.retain(|known| !forgotten.iter().any(|(t, i)| *i == known.index && *t == known.topic));
+            self.partitions
+                .retain(|known| !forgotten.iter().any(|(t, i)| *i == known.index && *t == known.topic));
         }
     }
 }
@@ -240,7 +240,8 @@ impl Table {
         if self.sessions.len() < slots {
             return true;
         }
-        let oldest = self.sessions.iter().min_by_key(|(_, (_, used))| *used).map(|(id, (_, used))| (*id, *used));
+        let oldest =
+            self.sessions.iter().min_by_key(|(_, (_, used))| *used).map(|(id, (_, used))| (*id, *used));
         match oldest {
             Some((id, used)) if now.duration_since(used) >= EVICTABLE_AFTER => {
                 self.sessions.remove(&id);

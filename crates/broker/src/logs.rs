@@ -64,7 +64,8 @@ impl Logs {
     ) -> std::io::Result<Self> {
         let config = FlusherConfig { threads: FLUSH_THREADS, gather: FLUSH_GATHER };
         let per_directory = found.iter().map(|found| AtomicUsize::new(found.len())).collect();
-        let places = found.iter().enumerate().flat_map(|(i, found)| found.iter().map(move |p| (p.clone(), i)));
+        let places =
+            found.iter().enumerate().flat_map(|(i, found)| found.iter().map(move |p| (p.clone(), i)));
         Ok(Self {
             places: Mutex::new(places.collect()),
             directories: directories.into_iter().map(Arc::new).collect(),
@@ -109,7 +110,8 @@ impl Logs {
     pub fn directories(&self) -> impl Iterator<Item = DirectoryView> {
         self.directories.iter().map(|directory| {
             let space = rustix::fs::statvfs(directory.path()).ok();
-            let bytes = |blocks: u64, size: u64| i64::try_from(blocks.saturating_mul(size)).unwrap_or(i64::MAX);
+            let bytes =
+                |blocks: u64, size: u64| i64::try_from(blocks.saturating_mul(size)).unwrap_or(i64::MAX);
             DirectoryView {
                 path: directory.path().to_owned(),
                 failed: directory.fenced().is_some(),
@@ -127,7 +129,8 @@ impl Logs {
 
     /// Writes down how far every open log is. False when a directory could not be written.
     pub fn checkpoint(&self, topics: &Topics) -> bool {
-        let mut per_directory: Vec<Vec<(TopicPartition, Progress)>> = vec![Vec::new(); self.directories.len()];
+        let mut per_directory: Vec<Vec<(TopicPartition, Progress)>> =
+            vec![Vec::new(); self.directories.len()];
         for topic in topics.all() {
             for (_, partition) in topic.partitions() {
                 let Some(place) = self.directory_of(partition.key()) else { continue };
@@ -197,7 +200,9 @@ impl Logs {
                 moved_to = %to.display(),
                 "set aside a partition that the metadata does not know; remove it if its data are not needed"
             ),
-            Err(error) => tracing::error!(partition = %name.dir_name(), %error, "could not set a partition aside"),
+            Err(error) => {
+                tracing::error!(partition = %name.dir_name(), %error, "could not set a partition aside")
+            }
         }
     }
 

@@ -14,7 +14,11 @@ impl ProduceRules {
         let log_append_time = config.log_append_time;
         Self(ValidateOptions {
             now_ms: 0,
-            timestamp_type: if log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
+            timestamp_type: if log_append_time {
+                TimestampType::LogAppendTime
+            } else {
+                TimestampType::CreateTime
+            },
             timestamp_before_max_ms: config.timestamp_before_max_ms.unwrap_or(i64::MAX),
             timestamp_after_max_ms: config.timestamp_after_max_ms.unwrap_or(i64::MAX),
             message_bytes_max: usize::try_from(config.max_message_bytes).unwrap_or(0),

@@ -1,4 +1,5 @@
 //! The real binary: start, HTTP, health, signals, errors at the start.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

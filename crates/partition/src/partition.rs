@@ -131,7 +131,14 @@ impl Partition {
         let replica = Replica::new(me, settings.durability, Progress::default(), Offset(0));
         let inner = Inner { log: Slot::Closed, replica, waiters: Waiters::default(), settings, unsynced_since_ms: None, me };
         let flush_state = FlushState::default();
-        Arc::new(Self { key, observer, opener, flush_state, stamped: AtomicBool::new(false), inner: Mutex::new(inner) })
+        Arc::new(Self {
+            key,
+            observer,
+            opener,
+            flush_state,
+            stamped: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+        })
     }
 
     /// Which partition this is.

@@ -11,12 +11,19 @@ use crate::dispatch::Call;
 use crate::state::State;
 
 /// Answers ApiVersions, and remembers what the client calls itself.
-pub fn handle(state: &State, request: &ApiVersionsRequest, connection: &ConnectionInfo) -> ApiVersionsResponse {
+pub fn handle(
+    state: &State,
+    request: &ApiVersionsRequest,
+    connection: &ConnectionInfo,
+) -> ApiVersionsResponse {
     if !request.client_software_name.is_empty() {
         let valid = is_software_text(&request.client_software_name)
             && is_software_text(&request.client_software_version);
         if !valid {
-            return ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
+            return ApiVersionsResponse {
+                error_code: ErrorCode::InvalidRequest.code(),
+                ..Default::default()
+            };
         }
         let name = request.client_software_name.to_string();
         let version = request.client_software_version.to_string();

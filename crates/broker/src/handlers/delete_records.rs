@@ -20,9 +20,9 @@ pub async fn handle(state: Arc<State>, request: DeleteRecordsRequest) -> DeleteR
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let result = state
-                .partition_by_name(&image, &topic.name, asked.partition_index)
-                .and_then(|p| p.delete_records(Offset(asked.offset), now_ms).map_err(|error| code_of(&error)));
+            let result = state.partition_by_name(&image, &topic.name, asked.partition_index).and_then(|p| {
+                p.delete_records(Offset(asked.offset), now_ms).map_err(|error| code_of(&error))
+            });
             moved |= result.is_ok();
             let (low_watermark, code) = match result {
                 Ok(start) => (start.0, ErrorCode::None),

@@ -21,8 +21,12 @@ pub fn handle(
 ) -> DescribeClusterResponse {
     let refused = match request.endpoint_type {
         BROKERS => None,
-        CONTROLLERS => Some((ErrorCode::MismatchedEndpointType, "this listener serves brokers, not controllers")),
-        _ => Some((ErrorCode::UnsupportedEndpointType, "the endpoint type is 1 (brokers) or 2 (controllers)")),
+        CONTROLLERS => {
+            Some((ErrorCode::MismatchedEndpointType, "this listener serves brokers, not controllers"))
+        }
+        _ => {
+            Some((ErrorCode::UnsupportedEndpointType, "the endpoint type is 1 (brokers) or 2 (controllers)"))
+        }
     };
     if let Some((code, text)) = refused {
         return DescribeClusterResponse {

@@ -145,10 +145,8 @@ impl FetchWait {
         let mut round = Round { parts: Vec::with_capacity(self.wanted.len()), bytes: 0, failed: false };
         for wanted in &self.wanted {
             let left = self.limits.max_bytes.saturating_sub(round.bytes);
-            let limits = ReadLimits {
-                max_bytes: wanted.max_bytes.min(left),
-                at_least_one_batch: round.bytes == 0,
-            };
+            let limits =
+                ReadLimits { max_bytes: wanted.max_bytes.min(left), at_least_one_batch: round.bytes == 0 };
             let part = match find(&self.state, &image, wanted) {
                 Ok(partition) => match partition.read(wanted.offset, limits, wanted.epoch, now_ms) {
                     Ok(read) => Part::Read(read),
@@ -248,7 +246,7 @@ fn find(state: &State, image: &MetadataImage, wanted: &Wanted) -> Result<Arc<Par
     match &wanted.topic {
         TopicRef::Name(name) => state.partition_by_name(image, name, wanted.index),
         TopicRef::Id(id) => {
-            let topic = image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId)?;
+            let topic = image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
             state.partition(topic, wanted.index)
         }
     }

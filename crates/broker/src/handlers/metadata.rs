@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ottla_cluster::controller::validate_topic_name;
-use ottla_cluster::image::{MetadataImage, Partition, Topic};
+use ottla_cluster::image::{MetadataImage, PartitionImage, TopicImage};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
@@ -25,7 +25,7 @@ fn wants_creation(state: &State, image: &MetadataImage, request: &MetadataReques
     let Some(topics) = request.topics.as_ref().filter(|_| allowed) else { return Vec::new() };
     let unknown = |topic: &&MetadataRequestTopic| {
         topic.name.as_ref().is_some_and(|name| {
-            image.topic(name).is_none() && validate_topic_name(name).is_ok()
+            image.topic_by_name(name).is_none() && validate_topic_name(name).is_ok()
         }) && topic.topic_id.is_zero()
     };
     topics.iter().filter(unknown).filter_map(|topic| topic.name.clone()).collect()
@@ -103,7 +103,7 @@ fn look_up(
     version: i16,
 ) -> MetadataResponseTopic {
     if version >= TOPIC_IDS_SINCE && !asked.topic_id.is_zero() {
-        return match image.topic_by_id(asked.topic_id) {
+        return match image.topic_by_id(&asked.topic_id) {
             Some(topic) => found(state, topic),
             None => MetadataResponseTopic {
                 error_code: ErrorCode::UnknownTopicId.code(),
@@ -115,7 +115,7 @@ fn look_up(
         };
     }
     let name = asked.name.clone().unwrap_or_default();
-    match image.topic(&name) {
+    match image.topic_by_name(&name) {
         Some(topic) => found(state, topic),
         None => {
             let code = match validate_topic_name(&name) {
@@ -127,7 +127,7 @@ fn look_up(
     }
 }
 
-fn found(state: &State, topic: &Topic) -> MetadataResponseTopic {
+fn found(state: &State, topic: &TopicImage) -> MetadataResponseTopic {
     let partitions = (0..).zip(&topic.partitions);
     let partitions = partitions.map(|(index, partition)| described(state, topic, index, partition));
     MetadataResponseTopic {
@@ -147,14 +147,15 @@ pub fn is_internal(name: &str) -> bool {
 
 fn described(
     state: &State,
-    topic: &Topic,
+    topic: &TopicImage,
     index: i32,
-    partition: &Partition,
+    partition: &PartitionImage,
 ) -> MetadataResponsePartition {
     let offline = state.is_offline(topic.id, index);
-    let (code, leader) = match partition.leader {
-        Some(leader) if !offline => (ErrorCode::None, leader.0),
-        Some(_) | None => (ErrorCode::LeaderNotAvailable, -1),
+    let (code, leader) = if partition.leader.0 < 0 || offline {
+        (ErrorCode::LeaderNotAvailable, -1)
+    } else {
+        (ErrorCode::None, partition.leader.0)
     };
     MetadataResponsePartition {
         error_code: code.code(),

@@ -28,9 +28,19 @@ pub fn handle(state: &State, request: &OffsetForLeaderEpochRequest) -> OffsetFor
             };
             let partition = asked.partition;
             let error_code = code.code();
-            partitions.push(EpochEndOffset { error_code, partition, leader_epoch, end_offset, ..Default::default() });
+            partitions.push(EpochEndOffset {
+                error_code,
+                partition,
+                leader_epoch,
+                end_offset,
+                ..Default::default()
+            });
         }
-        topics.push(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions, ..Default::default() });
+        topics.push(OffsetForLeaderTopicResult {
+            topic: topic.topic.clone(),
+            partitions,
+            ..Default::default()
+        });
     }
     OffsetForLeaderEpochResponse { topics, ..Default::default() }
 }

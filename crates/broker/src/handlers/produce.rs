@@ -103,9 +103,9 @@ fn find_topic(
     version: i16,
 ) -> Result<Arc<ServedTopic>, ErrorCode> {
     let known = if version >= TOPIC_IDS_SINCE {
-        image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+        image.topic_by_id(&topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
     } else {
-        image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+        image.topic_by_name(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
     };
     state.served(known?)
 }
@@ -230,11 +230,7 @@ pub struct AwaitCommit {
 }
 
 impl AwaitCommit {
-    fn new(
-        response: ProduceResponse,
-        commits: Vec<(usize, usize, Committed)>,
-        timeout: Duration,
-    ) -> Self {
+    fn new(response: ProduceResponse, commits: Vec<(usize, usize, Committed)>, timeout: Duration) -> Self {
         Self { response, commits, timeout: Box::pin(tokio::time::sleep(timeout)) }
     }
 
