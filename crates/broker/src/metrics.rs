@@ -144,6 +144,14 @@ impl Metrics {
         }
     }
 
+    /// Counts one appended batch.
+    pub fn appended(&self, size_bytes: usize, records: i32, took: Duration) {
+        self.append.observe(took);
+        self.appended_bytes.add(size_bytes as u64);
+        self.appended_batches.add(1);
+        self.appended_records.add(u64::from(records.unsigned_abs()));
+    }
+
     /// The counts of an API by its wire key: an index, no lookup. Unknown and private keys share one.
     pub fn api(&self, key: i16) -> &ApiMetrics {
         let slot = usize::try_from(key).map_or(API_SLOTS - 1, |key| key.min(API_SLOTS - 1));

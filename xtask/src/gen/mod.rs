@@ -1,5 +1,19 @@
 //! Writes `crates/protocol/src/generated` and `docs/protocol` from `protocol-spec`.
 
+/// Adds formatted text to a string.
+macro_rules! text {
+    ($out:expr, $($arguments:tt)*) => { $out.push_str(&format!($($arguments)*)) };
+}
+
+/// Adds a formatted line to a string.
+macro_rules! line {
+    ($out:expr, $($arguments:tt)*) => {{
+        text!($out, $($arguments)*);
+        $out.push('\n');
+    }};
+}
+
+mod docs;
 mod index;
 mod names;
 mod parse;
@@ -29,7 +43,10 @@ pub fn run(root: &Path, mode: Mode) -> Result<()> {
         files.insert(root.join("crates/protocol/src/generated").join(path), text);
     }
     format_all(root, &mut files)?;
-    let owned = [root.join("crates/protocol/src/generated")];
+    for (path, text) in docs::files(&spec) {
+        files.insert(root.join("docs/protocol").join(path), text);
+    }
+    let owned = [root.join("crates/protocol/src/generated"), root.join("docs/protocol")];
     let mut stale: BTreeSet<PathBuf> = BTreeSet::new();
     for directory in &owned {
         list(directory, &mut stale)?;

@@ -246,7 +246,7 @@ fn find(state: &State, image: &MetadataImage, wanted: &Wanted) -> Result<Arc<Par
     match &wanted.topic {
         TopicRef::Name(name) => state.partition_by_name(image, name, wanted.index),
         TopicRef::Id(id) => {
-            let topic = image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId)?;
+            let topic = image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
             state.partition(topic, wanted.index)
         }
     }
