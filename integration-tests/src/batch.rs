@@ -3,6 +3,7 @@
 
 /// A batch about to be encoded. [`Batch::of`] gives a valid one; tests then spoil what they want to.
 #[derive(Clone)]
+#[allow(missing_docs, reason = "the fields of the format by their usual names")]
 pub struct Batch {
     pub base_offset: i64,
     pub leader_epoch: i32,

@@ -23,9 +23,17 @@ pub struct BrokerOptions {
     environment: Vec<(String, String)>,
     directory: Option<PathBuf>,
     port: Option<u16>,
+    disk_bytes: Option<u64>,
 }
 
 impl BrokerOptions {
+    /// Gives the data directory a file system of its own, of this size, in a mount namespace that ends with the process:
+    /// for tests of the full disk, and only for them. It is lost when the process ends.
+    pub fn disk_bytes(mut self, bytes: u64) -> Self {
+        self.disk_bytes = Some(bytes);
+        self
+    }
+
     /// One `--override key=value`.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.overrides.push(format!("{key}={}", value.to_string()));
@@ -74,6 +82,7 @@ impl BrokerOptions {
             directory,
             port: self.port.unwrap_or_else(free_port),
             http_port: free_port(),
+            disk_bytes: self.disk_bytes,
             log: home.path().join("broker.log"),
             child: None,
             ready_after: Duration::ZERO,
@@ -89,6 +98,7 @@ pub struct Broker {
     directory: PathBuf,
     port: u16,
     http_port: u16,
+    disk_bytes: Option<u64>,
     log: PathBuf,
     child: Option<Child>,
     ready_after: Duration,
@@ -119,7 +129,8 @@ impl Broker {
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the broker runs already");
         let log = File::options().create(true).append(true).open(&self.log).expect("the log opens");
-        let mut command = Command::new(binary());
+        let mut command =
+            self.disk_bytes.map_or_else(|| Command::new(binary()), |bytes| on_disk(bytes, &self.directory));
         for setting in [
             format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
             format!("log.dirs={}", self.directory.display()),
@@ -171,6 +182,13 @@ impl Broker {
             }
             crate::wait::let_pass(Duration::from_millis(2));
         }
+    }
+
+    /// Starts the process again and expects it to give up with an error.
+    pub fn expect_refusal(&mut self) {
+        self.spawn();
+        let status = self.wait_for_end(READY_MAX);
+        assert!(!status.success(), "the broker was expected to give up, it ended with {status}");
     }
 
     /// Clean stop and start.
@@ -268,6 +286,19 @@ fn answers_metadata(address: SocketAddr) -> bool {
         Ok(head)
     };
     exchange().is_ok_and(|head| head[4..] == [0, 0, 0, 7])
+}
+
+/// The broker in a mount namespace with a file system of its own at `directory`; root needs no user namespace for that.
+fn on_disk(bytes: u64, directory: &Path) -> Command {
+    fs::create_dir_all(directory).expect("a mount point");
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    // `$0` to `$2` are the size, the directory and the broker; the rest are its arguments. exec keeps the process's id.
+    let script = r#"mount -t tmpfs -o size="$0" tmpfs "$1" && binary=$2 && shift 2 && exec "$binary" "$@""#;
+    command.args(["--mount", "sh", "-c", script]).arg(bytes.to_string()).arg(directory).arg(binary());
+    command
 }
 
 /// The broker's binary, beside the running test's own: built by the same profile, by `make test` or

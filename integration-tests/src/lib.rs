@@ -5,9 +5,12 @@
 pub mod batch;
 pub mod broker;
 pub mod clients;
+pub mod healthy;
 pub mod process;
+pub mod requests;
 pub mod wait;
 pub mod wire;
 
 pub use broker::{Broker, BrokerOptions};
+pub use healthy::HealthyClient;
 pub use wait::wait_until;

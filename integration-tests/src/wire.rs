@@ -4,6 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use bytes::Bytes;
+use ottla_protocol::generated::{ApiKey, ResponseHeader};
+use ottla_protocol::wire::{Message, Reader};
+
 const REPLY_MAX: Duration = Duration::from_secs(30);
 
 /// One TCP connection to a broker.
@@ -89,6 +93,19 @@ impl Connection {
         }
     }
 
+    /// A frame if one comes within `limit`; `None` if none does or the connection is closed.
+    pub fn receive_within(&mut self, limit: Duration) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(limit)).expect("a socket option");
+        let mut length = [0; 4];
+        let frame = self.stream.read_exact(&mut length).is_ok().then(|| {
+            let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+            self.stream.read_exact(&mut frame).expect("the rest of a frame that has begun");
+            frame
+        });
+        self.stream.set_read_timeout(Some(REPLY_MAX)).expect("a socket option");
+        frame
+    }
+
     /// Sends a request and returns the body of its reply behind the correlation id.
     pub fn call(&mut self, api_key: i16, version: i16, body: &[u8]) -> Vec<u8> {
         let correlation = self.send_request(api_key, version, body);
@@ -123,4 +140,36 @@ fn closed(error: &io::Error) -> Reply {
 pub fn string(out: &mut Vec<u8>, text: &str) {
     out.extend(i16::try_from(text.len()).expect("a short string").to_be_bytes());
     out.extend(text.as_bytes());
+}
+
+impl Connection {
+    /// Sends a typed request and decodes its reply to the last byte.
+    pub fn ask<Q: Message, R: Message>(&mut self, request: &Q, version: i16) -> R {
+        let correlation = self.send_typed(request, version);
+        self.reply_to(correlation, version)
+    }
+
+    /// Sends a typed request and returns its correlation id.
+    pub fn send_typed<Q: Message>(&mut self, request: &Q, version: i16) -> i32 {
+        let api = api_of::<Q>();
+        let body = request.encode(version).unwrap_or_else(|error| panic!("{} {version}: {error}", Q::NAME));
+        match api.request_header_version(version) {
+            1 => self.send_request(api.code(), version, &body),
+            _ => self.send_flexible_request(api.code(), version, &body),
+        }
+    }
+
+    /// Receives the reply with this correlation id and decodes it to the last byte.
+    pub fn reply_to<R: Message>(&mut self, correlation: i32, version: i16) -> R {
+        let mut reader = Reader::new(Bytes::from(self.receive().frame()));
+        let header = ResponseHeader::read(&mut reader, api_of::<R>().response_header_version(version));
+        assert_eq!(header.correlation_id, correlation, "{} {version}", R::NAME);
+        let reply = R::read(&mut reader, version);
+        reader.finish().unwrap_or_else(|error| panic!("{} {version}: {error}", R::NAME));
+        reply
+    }
+}
+
+fn api_of<M: Message>() -> ApiKey {
+    M::KEY.and_then(ApiKey::from_i16).expect("a request or response has an API")
 }

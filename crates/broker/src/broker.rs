@@ -1,11 +1,52 @@
 //! Start and stop of everything a broker consists of.
 
-use crate::{BrokerConfig, Shell};
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context;
+use ottla_cluster::image::{MetadataDelta, MetadataImage};
+use ottla_coordinator::{Coordinator, CoordinatorOptions, ImageReplica, MetadataFeed};
+use ottla_protocol::ids::{BrokerId, Uuid};
+use ottla_storage::descriptors::Descriptors;
+use ottla_storage::directory::{Found, Identity, LogDirectory};
+use ottla_storage::files::Files;
+use ottla_storage::files::real::RealFiles;
+use ottla_storage::meta::MetaProperties;
+use ottla_transport::server::{ConnectionLimits, Listener, ListenerOptions, Server, ServerOptions};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::effective::DynamicConfig;
+use crate::control::Control;
+use crate::dispatch::Dispatch;
+use crate::fetch_sessions::FetchSessions;
+use crate::limits::{DESCRIPTOR_SHARE, DRAIN_MAX};
+use crate::logs::Logs;
+use crate::metrics::{LogSize, LogsView, NetworkView};
+use crate::producer_ids::ProducerIds;
+use crate::reconciler::Reconciler;
+use crate::shutdown::Reason;
+use crate::state::{State, now_ms};
+use crate::topics::Topics;
+use crate::{BrokerConfig, Shell, maintenance, registration};
 
 /// A running broker.
-#[derive(Debug)]
 pub struct Broker {
-    _shell: Shell,
+    state: Arc<State>,
+    server: Server,
+    coordinator: Coordinator,
+    broker_epoch: i64,
+    tasks: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+/// What the log directories were opened to.
+struct Opened {
+    directories: Vec<LogDirectory>,
+    found: Vec<Found>,
+    cluster_id: String,
 }
 
 impl Broker {
@@ -13,10 +54,282 @@ impl Broker {
     ///
     /// # Errors
     /// What keeps the broker from serving: a directory in use or unreadable, a port in use.
-    pub async fn start(_config: BrokerConfig, shell: Shell) -> anyhow::Result<Broker> {
-        Ok(Broker { _shell: shell })
+    pub async fn start(config: BrokerConfig, shell: Shell) -> anyhow::Result<Broker> {
+        let config = Arc::new(config);
+        // Ports first: a second broker on the same port ends before it has touched any data.
+        let listeners = bind(&config)?;
+        let files: Arc<dyn Files> = Arc::new(RealFiles);
+        let opened = open_directories(&config, &files)?;
+        let descriptors = Descriptors::new(files.clone(), descriptor_capacity());
+        let cluster_id = opened.cluster_id.clone();
+        let directory_ids: Vec<Uuid> = opened.directories.iter().map(|d| d.meta().directory_id).collect();
+        let previous_epoch = opened.directories.iter().map(|d| d.clean_broker_epoch()).min().flatten();
+        let mut options = CoordinatorOptions::new(
+            files.clone(),
+            config.metadata_log_dir.clone(),
+            cluster_id.clone(),
+            config.node_id,
+            directory_ids[0],
+        );
+        options.config = (*config.fixed).clone();
+        let (coordinator, handle) =
+            Coordinator::start(options).context("starting the embedded coordinator")?;
+        let listening: Vec<_> = listeners.iter().map(|l| (l.name().to_string(), l.local_address())).collect();
+        let request = registration::request(&config, &cluster_id, &directory_ids, previous_epoch, &listening);
+        let broker_epoch = registration::register(&handle, request).await?;
+        let partitions: Vec<_> = opened.found.iter().map(|found| found.partitions.clone()).collect();
+        let logs = Arc::new(Logs::new(opened.directories, &partitions, descriptors, shell.metrics.clone())?);
+        logs.remove_leftovers(opened.found.into_iter().map(|found| found.deleted).collect());
+        let topics = Arc::new(Topics::default());
+        let reconciler = Arc::new(Reconciler::new(config.clone(), topics.clone(), logs.clone()));
+        let image = Arc::new(handle.image());
+        assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
+        let mut feed = handle.feed(image.index() + 1);
+        become_image(&reconciler, &image).await?;
+        recover(&topics, &logs, &image).await?;
+        let (publish, images) = watch::channel(image.clone());
+        let stop = CancellationToken::new();
+        let state = Arc::new(State {
+            control: Control::new(handle.clone(), images.clone(), config.node_id, broker_epoch),
+            sessions: FetchSessions::new(
+                config.max_incremental_fetch_session_cache_slots,
+                first_session_id(),
+            ),
+            producer_ids: ProducerIds::default(),
+            metrics: shell.metrics.clone(),
+            image: images,
+            cluster_id,
+            config: config.clone(),
+            topics,
+            logs,
+        });
+        let server = Server::start(
+            server_options(&config, &state.image()),
+            listeners,
+            Dispatch::new(state.clone()),
+            stop.child_token(),
+        )?;
+        let mut tasks = maintenance::start(&state, &stop);
+        let shutdown = shell.shutdown.clone();
+        tasks.push(shell.control.spawn({
+            let stop = stop.clone();
+            async move {
+                let followed = ImageReplica::new((*image).clone());
+                if let Err(error) = follow(&mut feed, followed, &reconciler, &publish, &stop).await {
+                    shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
+                }
+            }
+        }));
+        observe(&shell, &state, &server);
+        Ok(Broker { state, server, coordinator, broker_epoch, tasks, stop })
     }
 
     /// Stops accepting, finishes what is in flight, syncs and closes the logs.
-    pub async fn stop(self) {}
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.server.join().await;
+        for task in self.tasks {
+            // A task that panicked has been reported by the panic itself.
+            task.await.ok();
+        }
+        let (state, epoch, coordinator) = (self.state, self.broker_epoch, self.coordinator);
+        let closed = tokio::task::spawn_blocking(move || {
+            if let Err(error) = coordinator.stop() {
+                tracing::error!(%error, "the embedded coordinator did not stop in order");
+            }
+            state.logs.close(&state.topics, epoch, now_ms());
+        });
+        closed.await.expect("closing the logs does not panic");
+    }
+}
+
+fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+        let mut addresses = (host, listener.port)
+            .to_socket_addrs()
+            .with_context(|| format!("listener {}: cannot resolve {host}", listener.name))?;
+        let address =
+            addresses.next().with_context(|| format!("listener {}: {host} has no address", listener.name))?;
+        let options = ListenerOptions {
+            backlog: i32::try_from(config.socket.listen_backlog_size).unwrap_or(i32::MAX),
+            send_buffer_bytes: config.socket.send_buffer_bytes,
+            receive_buffer_bytes: config.socket.receive_buffer_bytes,
+            ..ListenerOptions::new(listener.name.as_str(), address)
+        };
+        bound.push(Listener::bind(&options)?);
+    }
+    Ok(bound)
+}
+
+/// Opens every log directory under one cluster id: the one that a directory has, else a new one.
+fn open_directories(config: &BrokerConfig, files: &Arc<dyn Files>) -> anyhow::Result<Opened> {
+    let mut cluster_id = None;
+    for path in &config.log_dirs {
+        if let Some(meta) = MetaProperties::read(&**files, path)? {
+            cluster_id.get_or_insert(meta.cluster_id);
+        }
+    }
+    let cluster_id = cluster_id.unwrap_or_else(|| random_id().to_string());
+    let mut opened = Opened { directories: Vec::new(), found: Vec::new(), cluster_id: cluster_id.clone() };
+    for path in &config.log_dirs {
+        let identity = Identity {
+            cluster_id: cluster_id.clone(),
+            node_id: BrokerId(config.node_id),
+            new_directory_id: random_id(),
+        };
+        let (directory, found) = LogDirectory::open(files.clone(), path.clone(), &identity)?;
+        for warning in &found.warnings {
+            tracing::warn!("{warning}");
+        }
+        opened.directories.push(directory);
+        opened.found.push(found);
+    }
+    Ok(opened)
+}
+
+/// Makes this broker what the image says, from nothing.
+async fn become_image(reconciler: &Arc<Reconciler>, image: &Arc<MetadataImage>) -> anyhow::Result<()> {
+    let (reconciler, image) = (reconciler.clone(), image.clone());
+    let apply = move || reconciler.apply(&image, &MetadataDelta::everything(&image));
+    tokio::task::spawn_blocking(apply).await.context("applying the metadata panicked")
+}
+
+/// Follows the feed until the stop; every image is published after the broker has become what it says.
+async fn follow(
+    feed: &mut MetadataFeed,
+    mut followed: ImageReplica,
+    reconciler: &Arc<Reconciler>,
+    publish: &watch::Sender<Arc<MetadataImage>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        // Both branches are cancel-safe: an entry that was not taken stays in the feed.
+        let entries = tokio::select! {
+            entries = feed.next() => entries?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let (image, delta) = followed.apply(&entries)?;
+        let image = Arc::new(image);
+        let (reconciler, applied) = (reconciler.clone(), image.clone());
+        tokio::task::spawn_blocking(move || reconciler.apply(&applied, &delta)).await?;
+        publish.send_replace(image);
+    }
+}
+
+/// Sets aside what the metadata does not know, and opens every log that was not closed in order.
+async fn recover(topics: &Arc<Topics>, logs: &Arc<Logs>, image: &MetadataImage) -> anyhow::Result<()> {
+    let known = logs.known();
+    for name in &known {
+        let slot = usize::try_from(name.partition).unwrap_or(usize::MAX);
+        let exists = image.topic_by_name(&name.topic).is_some_and(|topic| slot < topic.partitions.len());
+        if !exists {
+            logs.set_aside(name);
+        }
+    }
+    if !logs.needs_recovery() || known.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(partitions = known.len(), "recovering logs: the last stop was not an orderly one");
+    let topics = topics.clone();
+    let image = image.clone();
+    tokio::task::spawn_blocking(move || {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..crate::limits::RECOVERY_THREADS {
+                scope.spawn(|| {
+                    while let Some(name) = known.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let served = image.topic_by_name(&name.topic).and_then(|topic| topics.get(topic.id));
+                        if let Some(partition) =
+                            served.as_ref().and_then(|t| t.partition(name.partition).ok())
+                        {
+                            // A log that cannot be opened is reported by its partition and stays offline.
+                            partition.open_now(now_ms()).ok();
+                        }
+                    }
+                });
+            }
+        });
+    })
+    .await
+    .context("recovery panicked")
+}
+
+fn server_options(config: &BrokerConfig, image: &MetadataImage) -> ServerOptions {
+    ServerOptions {
+        request_bytes_max: config.socket.request_max_bytes as usize,
+        queued_request_bytes_max: Some(config.queued_max_request_bytes),
+        idle_max: config.connections_idle_max,
+        drain_max: DRAIN_MAX,
+        connections: connection_limits(&DynamicConfig::resolve(config, image)),
+        ..Default::default()
+    }
+}
+
+fn connection_limits(dynamic: &DynamicConfig) -> ConnectionLimits {
+    let limit = |count: usize| (count < i32::MAX as usize).then_some(count);
+    let resolved = dynamic.connections.max_per_ip_overrides.iter().filter_map(|(host, count)| {
+        let addresses = (host.as_str(), 0).to_socket_addrs().ok()?;
+        Some(addresses.map(|address| (address.ip(), *count)).collect::<Vec<_>>())
+    });
+    ConnectionLimits {
+        total_max: limit(dynamic.connections.max),
+        per_ip_max: limit(dynamic.connections.max_per_ip),
+        per_ip_overrides: resolved.flatten().collect(),
+        ..Default::default()
+    }
+}
+
+/// Log files that may be open at once: half of what the process may open, the rest is for connections.
+fn descriptor_capacity() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
+    usize::try_from(limit / DESCRIPTOR_SHARE).unwrap_or(usize::MAX).clamp(64, 100_000)
+}
+
+/// 128 random bits.
+#[must_use]
+pub fn random_id() -> Uuid {
+    let mut bytes = [0; 16];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(filled, Ok(bytes.len()), "the system has random numbers");
+    Uuid(bytes)
+}
+
+/// Session ids begin at a random place, so that a session of the process before is not taken for one of this.
+fn first_session_id() -> i32 {
+    let Uuid([a, b, c, d, ..]) = random_id();
+    i32::from_be_bytes([a & 0x7f, b, c, d])
+}
+
+/// Connects what is counted elsewhere to the metrics.
+fn observe(shell: &Shell, state: &Arc<State>, server: &Server) {
+    let stats = server.stats().clone();
+    shell.metrics.set_network(move || NetworkView {
+        received_bytes: stats.bytes_in(),
+        sent_bytes: stats.bytes_out(),
+        connections: stats.connections_now(),
+        connections_accepted: stats.connections_total(),
+        connections_refused: stats.connections_rejected(),
+        accept_errors: stats.accept_errors(),
+        request_memory_bytes: stats.request_bytes_now(),
+    });
+    // The state holds the metrics, which must not hold it.
+    let state = Arc::downgrade(state);
+    shell.metrics.set_logs(move || {
+        let mut view = LogsView::default();
+        let Some(state) = state.upgrade() else { return view };
+        for topic in state.topics.all() {
+            let mut size = LogSize { topic: topic.name.to_string(), partitions: 0, size_bytes: 0 };
+            for (_, partition) in topic.partitions() {
+                size.partitions += 1;
+                size.size_bytes += partition.with_open_log(|log| log.size_bytes()).unwrap_or(0);
+                view.partitions_offline += u64::from(partition.failure().is_some());
+            }
+            view.topics.push(size);
+        }
+        view.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        view.log_dirs_offline = state.logs.directories().filter(|directory| directory.failed).count() as u64;
+        view
+    });
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ottla_cluster::image::MetadataImage;
-use ottla_coordinator::{CoordinatorError, CoordinatorHandle, Decided};
+use ottla_coordinator::{Committed, CoordinatorHandle, RequestError};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::allocate_producer_ids::AllocateProducerIdsRequest;
 use ottla_protocol::generated::alter_configs::{
@@ -49,8 +49,8 @@ impl Control {
     }
 
     /// The response of a decision, once it is applied here.
-    async fn applied<T>(&self, decided: Result<Decided<T>, CoordinatorError>) -> Result<T, ErrorCode> {
-        let decided = decided.map_err(|error| error.code())?;
+    async fn applied<T>(&self, decided: Result<Committed<T>, RequestError>) -> Result<T, ErrorCode> {
+        let decided = decided.map_err(|error| error.error_code())?;
         let mut image = self.image.clone();
         let reached = image.wait_for(|image| image.index() >= decided.index).await;
         reached.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;

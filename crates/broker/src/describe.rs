@@ -1,6 +1,6 @@
 //! What DescribeConfigs answers, from the registry and the layers in force (KIP-133, KIP-226, KIP-569).
 
-use ottla_cluster::config::{Entry, NOTHING};
+use ottla_cluster::config::Entry;
 use ottla_cluster::image::{MetadataImage, Resource};
 use ottla_protocol::ids::BrokerId;
 
@@ -25,17 +25,12 @@ pub fn entries(
     resource: &Resource,
     names: Option<&[String]>,
 ) -> Result<Vec<Entry>, OtherBroker> {
+    let layers = effective::layers(config, image, resource);
     match resource {
-        Resource::Topic(_) => {
-            Ok(effective::layers(config, image, image.config(resource)).describe_topic(names))
-        }
-        Resource::Group(_) => {
-            Ok(effective::layers(config, image, image.config(resource)).describe_group(names))
-        }
-        Resource::Brokers => Ok(effective::layers(config, image, &NOTHING).describe_cluster(names)),
-        Resource::Broker(BrokerId(id)) if *id == config.node_id => {
-            Ok(effective::layers(config, image, &NOTHING).describe_broker(names))
-        }
+        Resource::Topic(_) => Ok(layers.describe_topic(names)),
+        Resource::Group(_) => Ok(layers.describe_group(names)),
+        Resource::Brokers => Ok(layers.describe_cluster(names)),
+        Resource::Broker(BrokerId(id)) if *id == config.node_id => Ok(layers.describe_broker(names)),
         Resource::Broker(BrokerId(asked)) => Err(OtherBroker { own: config.node_id, asked: *asked }),
     }
 }

@@ -134,3 +134,97 @@ async fn metrics(State(shared): State<Shared>) -> Response {
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be gathered\n").into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::metrics::LogsView;
+    use crate::shutdown::Shutdown;
+
+    fn shell() -> Shell {
+        Shell {
+            metrics: Arc::new(Metrics::new()),
+            health: Arc::new(Health::default()),
+            control: tokio::runtime::Handle::current(),
+            shutdown: Shutdown::new(),
+        }
+    }
+
+    fn anywhere(explicit: bool) -> HttpListener {
+        HttpListener { address: Some(([127, 0, 0, 1], 0).into()), explicit }
+    }
+
+    async fn get(server: &HttpServer, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_lowercase(), body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn ready_follows_the_state_and_healthy_does_not() {
+        let shell = shell();
+        let server = start(anywhere(true), &shell).await.unwrap().unwrap();
+        let states = [
+            (health::State::Starting, 503, "starting\n"),
+            (health::State::Ready, 200, "ready\n"),
+            (health::State::Degraded("/data is fenced".to_owned()), 200, "degraded: /data is fenced\n"),
+            (health::State::Stopping, 503, "stopping\n"),
+        ];
+        for (state, status, text) in states {
+            shell.health.set(state);
+            let (head, body) = get(&server, "/readyz").await;
+            assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+            assert_eq!(body, text);
+            let (head, body) = get(&server, "/healthz").await;
+            assert!(head.starts_with("http/1.1 200"), "{head}");
+            assert_eq!(body, text);
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_scrape_that_hangs_does_not_gather_others() {
+        let shell = shell();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (entered, inside) = tokio::sync::oneshot::channel();
+        let (held, entered) = (std::sync::Mutex::new(held), std::sync::Mutex::new(Some(entered)));
+        shell.metrics.set_logs(move || {
+            if let Some(entered) = entered.lock().unwrap().take() {
+                entered.send(()).unwrap();
+                held.lock().unwrap().recv().unwrap();
+            }
+            LogsView::default()
+        });
+        let server = Arc::new(start(anywhere(true), &shell).await.unwrap().unwrap());
+        let first = tokio::spawn({
+            let server = server.clone();
+            async move { get(&server, "/metrics").await }
+        });
+        inside.await.unwrap();
+        assert!(get(&server, "/metrics").await.0.starts_with("http/1.1 503"));
+        assert!(get(&server, "/healthz").await.0.starts_with("http/1.1 200"));
+        release.send(()).unwrap();
+        let (head, body) = first.await.unwrap();
+        assert!(head.starts_with("http/1.1 200") && head.contains("openmetrics"), "{head}");
+        assert!(body.ends_with("# EOF\n"));
+        assert!(get(&server, "/metrics").await.0.starts_with("http/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn a_taken_default_port_is_not_fatal_and_a_configured_one_is() {
+        let shell = shell();
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Some(taken.local_addr().unwrap());
+        assert!(start(HttpListener { address, explicit: false }, &shell).await.unwrap().is_none());
+        let error = start(HttpListener { address, explicit: true }, &shell).await.unwrap_err().to_string();
+        assert!(error.contains("ottla.http.listener") && error.contains("in use"), "{error}");
+        assert!(start(HttpListener { address: None, explicit: true }, &shell).await.unwrap().is_none());
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_cluster::config::TopicConfig;
-use ottla_cluster::image::{self, MetadataDelta, MetadataImage, Resource, Topic};
+use ottla_cluster::image::{self, MetadataDelta, MetadataImage, Resource, TopicImage};
 use ottla_cluster::replica::Leadership;
 use ottla_partition::partition::{Observer, OpenLog};
 use ottla_partition::{Partition, PartitionKey, TopicSettings};
@@ -35,7 +35,7 @@ impl Reconciler {
         let removed: Vec<Uuid> = delta.topics_removed.keys().copied().collect();
         self.delete(&removed);
         for id in self.affected(image, delta) {
-            if let Some(topic) = image.topic_by_id(id) {
+            if let Some(topic) = image.topic_by_id(&id) {
                 self.serve(image, topic);
             }
         }
@@ -47,7 +47,7 @@ impl Reconciler {
         ids.extend(delta.partitions_changed.iter().map(|(id, _)| *id));
         for resource in &delta.configs_changed {
             match resource {
-                Resource::Topic(name) => ids.extend(image.topic(name).map(|topic| topic.id)),
+                Resource::Topic(name) => ids.extend(image.topic_by_name(name).map(|topic| topic.id)),
                 Resource::Broker(id) if id.0 != self.config.node_id => {}
                 Resource::Broker(_) | Resource::Brokers => ids.extend(image.topics().map(|topic| topic.id)),
                 Resource::Group(_) => {}
@@ -56,7 +56,7 @@ impl Reconciler {
         ids
     }
 
-    fn serve(&self, image: &MetadataImage, topic: &Topic) {
+    fn serve(&self, image: &MetadataImage, topic: &TopicImage) {
         let config = effective::topic(&self.config, image, &topic.name);
         let settings = Arc::new(settings(&config));
         let before = self.topics.get(topic.id);
@@ -87,7 +87,7 @@ impl Reconciler {
         self.topics.put(Arc::new(served));
     }
 
-    fn create(&self, topic: &Topic, slot: usize, settings: &Arc<TopicSettings>) -> Arc<Partition> {
+    fn create(&self, topic: &TopicImage, slot: usize, settings: &Arc<TopicSettings>) -> Arc<Partition> {
         let index = i32::try_from(slot).expect("a topic has fewer than 2^31 partitions");
         let key = PartitionKey { topic: topic.name.clone(), topic_id: topic.id, index };
         let opener: Arc<dyn OpenLog> = self.logs.clone();
@@ -111,8 +111,8 @@ impl Reconciler {
     }
 }
 
-fn lead(replica: &Arc<Partition>, partition: &image::Partition, config: &TopicConfig, me: BrokerId) {
-    if partition.leader != Some(me) {
+fn lead(replica: &Arc<Partition>, partition: &image::PartitionImage, config: &TopicConfig, me: BrokerId) {
+    if partition.leader != me {
         replica.unlead();
         return;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ottla_cluster::image::{MetadataImage, Topic};
+use ottla_cluster::image::{MetadataImage, TopicImage};
 use ottla_partition::Partition;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::ids::{BrokerId, Uuid};
@@ -76,7 +76,7 @@ impl State {
     ///
     /// # Errors
     /// NOT_LEADER_OR_FOLLOWER when the reconciler has not come to it yet, or it is gone already: the client asks again.
-    pub fn served(&self, topic: &Topic) -> Result<Arc<ServedTopic>, ErrorCode> {
+    pub fn served(&self, topic: &TopicImage) -> Result<Arc<ServedTopic>, ErrorCode> {
         self.topics.get(topic.id).ok_or(ErrorCode::NotLeaderOrFollower)
     }
 
@@ -90,7 +90,7 @@ impl State {
         name: &str,
         index: i32,
     ) -> Result<Arc<Partition>, ErrorCode> {
-        let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let topic = image.topic_by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         self.partition(topic, index)
     }
 
@@ -98,7 +98,7 @@ impl State {
     ///
     /// # Errors
     /// UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER.
-    pub fn partition(&self, topic: &Topic, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+    pub fn partition(&self, topic: &TopicImage, index: i32) -> Result<Arc<Partition>, ErrorCode> {
         self.served(topic)?.partition(index).cloned()
     }
 

@@ -51,13 +51,6 @@ impl Partition {
         }
     }
 
-    /// Whether bytes of a durable topic wait for a sync (`flush.ms` asks on topics that do not sync by themselves).
-    #[must_use]
-    pub fn has_unsynced(&self) -> bool {
-        let mut inner = self.lock();
-        inner.open_log().is_some_and(|log| log.durable_offset() < log.end_offset())
-    }
-
     /// The topic's durability.
     #[must_use]
     pub fn durability(&self) -> Durability {

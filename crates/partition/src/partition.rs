@@ -91,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) replica: Replica,
     pub(crate) waiters: Waiters,
     pub(crate) settings: Arc<TopicSettings>,
+    /// When the oldest bytes that wait for a sync were appended.
+    unsynced_since_ms: Option<i64>,
     me: BrokerId,
 }
 
@@ -127,7 +129,14 @@ impl Partition {
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let replica = Replica::new(me, settings.durability, Progress::default(), Offset(0));
-        let inner = Inner { log: Slot::Closed, replica, waiters: Waiters::default(), settings, me };
+        let inner = Inner {
+            log: Slot::Closed,
+            replica,
+            waiters: Waiters::default(),
+            settings,
+            unsynced_since_ms: None,
+            me,
+        };
         let flush_state = FlushState::default();
         Arc::new(Self {
             key,
@@ -208,10 +217,11 @@ impl Partition {
         }
     }
 
-    /// `flush.ms` of the topic.
+    /// For how long bytes have been waiting for a sync, in ms; 0 when none wait.
     #[must_use]
-    pub fn flush_ms(&self) -> i64 {
-        self.lock().settings.flush_ms
+    pub fn unsynced_for_ms(&self, now_ms: i64) -> i64 {
+        let inner = self.lock();
+        inner.unsynced_since_ms.map_or(0, |since| now_ms - since)
     }
 
     /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest.
@@ -244,6 +254,9 @@ impl Partition {
     pub(crate) fn after_sync(&self, inner: &mut Inner) {
         let Some(log) = inner.open_log() else { return };
         let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
+        if progress.end == progress.durable {
+            inner.unsynced_since_ms = None;
+        }
         if inner.replica.handle_local_progress(progress) {
             let high_watermark = inner.replica.high_watermark();
             inner.waiters.wake_below(high_watermark);
@@ -261,6 +274,7 @@ impl Partition {
         }
         let unsynced = progress.end.0 - progress.durable.0;
         if unsynced > 0 {
+            inner.unsynced_since_ms.get_or_insert(now_ms);
             let durable = inner.replica.durability() == Durability::Durable;
             if durable || unsynced >= inner.settings.flush_messages {
                 self.observer.wants_flush(self, eager);

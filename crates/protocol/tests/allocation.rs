@@ -1,6 +1,10 @@
 //! Decoding allocates at most 16 times the frame plus 1 MiB, whatever the frame claims. A test binary of its own, since
 //! it counts every allocation of the process.
-#![allow(clippy::unwrap_used, reason = "a test may panic anywhere")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic anywhere and print its counts"
+)]
 
 #[path = "codec/filler.rs"]
 mod filler;

@@ -382,7 +382,7 @@ mod tests {
                         let slot = &slots[index];
                         match turn % 5 {
                             // A close takes the file from a pinned slot too, so not both on one.
-                            0 if index % 2 == 0 => {
+                            0 if index.is_multiple_of(2) => {
                                 let pinned = slot.pin().unwrap();
                                 assert!(Arc::ptr_eq(&slot.get().unwrap(), &pinned));
                                 slot.unpin();

@@ -126,10 +126,11 @@ pub struct LogDirectory {
     path: PathBuf,
     meta: MetaProperties,
     was_clean: bool,
+    clean_broker_epoch: Option<i64>,
     /// Guards the two checkpoints in memory and the writing of their files.
     checkpoints: Mutex<Checkpoints>,
-    /// Part of the next name of a deleted partition's directory.
-    deletions: AtomicU64,
+    /// Part of the next name of a renamed partition's directory.
+    renames: AtomicU64,
     is_full: AtomicBool,
     fenced: OnceLock<String>,
     /// Held until the directory is dropped.
@@ -140,6 +141,13 @@ pub struct LogDirectory {
 struct Checkpoints {
     recovery_points: Checkpoint,
     log_start_offsets: Checkpoint,
+}
+
+impl Checkpoints {
+    fn forget(&mut self, partition: &TopicPartition) {
+        self.recovery_points.set(partition.clone(), None);
+        self.log_start_offsets.set(partition.clone(), None);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -186,15 +194,16 @@ impl LogDirectory {
                 make_identity(&*files, &path, identity, &found)?
             }
         };
-        let was_clean = take_clean_mark(&*files, &path)?;
+        let clean_mark = take_clean_mark(&*files, &path)?;
         let (checkpoints, points_are_good) = load_checkpoints(&*files, &path, &mut found)?;
         let directory = Self {
             files,
             path,
             meta,
-            was_clean: was_clean && points_are_good,
+            was_clean: clean_mark.is_some() && points_are_good,
+            clean_broker_epoch: clean_mark.flatten().filter(|_| points_are_good),
             checkpoints: Mutex::new(checkpoints),
-            deletions: AtomicU64::new(0),
+            renames: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             fenced: OnceLock::new(),
             _lock: lock,
@@ -231,16 +240,27 @@ impl LogDirectory {
         self.was_clean
     }
 
+    /// Epoch of the broker that closed it in order; `None` when it was not closed in order (KIP-966).
+    #[must_use]
+    pub fn clean_broker_epoch(&self) -> Option<i64> {
+        self.clean_broker_epoch
+    }
+
     /// Where a partition's files are or will be; the directory may not exist.
     #[must_use]
     pub fn partition_dir(&self, partition: &TopicPartition) -> PathBuf {
         self.path.join(partition.dir_name())
     }
 
-    /// From where a partition's log is to be opened.
+    /// From where a partition's log is to be opened. What is noted of one without a directory is dropped: it was another's
+    /// of the same name.
     #[must_use]
     pub fn open_from(&self, partition: &TopicPartition) -> OpenFrom {
-        let checkpoints = lock(&self.checkpoints);
+        let mut checkpoints = lock(&self.checkpoints);
+        // An error here is met again, and told, by who opens the log.
+        if matches!(self.files.exists(&self.partition_dir(partition)), Ok(false)) {
+            checkpoints.forget(partition);
+        }
         OpenFrom {
             log_start_offset: checkpoints.log_start_offsets.now.get(partition).unwrap_or_default(),
             recovery_point: checkpoints.recovery_points.now.get(partition).unwrap_or_default(),
@@ -273,17 +293,30 @@ impl LogDirectory {
     /// checkpoints are forgotten. Gives back the directories to remove, at leisure; a partition that was never written
     /// has none. The logs must not write any more.
     pub fn rename_for_deletion(&self, partitions: &[TopicPartition]) -> io::Result<Vec<PathBuf>> {
+        self.rename_all(partitions, TopicPartition::deleted_dir_name)
+    }
+
+    /// Like [`LogDirectory::rename_for_deletion`], for partitions that nobody knows: the directories are kept under names
+    /// that end in `-stray`, for an operator to look at.
+    pub fn set_aside(&self, partitions: &[TopicPartition]) -> io::Result<Vec<PathBuf>> {
+        self.rename_all(partitions, TopicPartition::stray_dir_name)
+    }
+
+    fn rename_all(
+        &self,
+        partitions: &[TopicPartition],
+        new_name: fn(&TopicPartition, u128) -> String,
+    ) -> io::Result<Vec<PathBuf>> {
         let mut checkpoints = lock(&self.checkpoints);
         let mut renamed = Vec::new();
         for partition in partitions {
             let from = self.partition_dir(partition);
             if self.files.exists(&from)? {
-                let to = self.unused_deleted_dir(partition)?;
+                let to = self.unused_path(partition, new_name)?;
                 self.files.rename(&from, &to)?;
                 renamed.push(to);
             }
-            checkpoints.recovery_points.set(partition.clone(), None);
-            checkpoints.log_start_offsets.set(partition.clone(), None);
+            checkpoints.forget(partition);
         }
         if !renamed.is_empty() {
             self.files.sync_dir(&self.path)?;
@@ -293,11 +326,15 @@ impl LogDirectory {
         Ok(renamed)
     }
 
-    fn unused_deleted_dir(&self, partition: &TopicPartition) -> io::Result<PathBuf> {
+    fn unused_path(
+        &self,
+        partition: &TopicPartition,
+        new_name: fn(&TopicPartition, u128) -> String,
+    ) -> io::Result<PathBuf> {
         let high = u128::from_be_bytes(self.meta.directory_id.0) >> 64 << 64;
         loop {
-            let low = self.deletions.fetch_add(1, Ordering::Relaxed);
-            let path = self.path.join(partition.deleted_dir_name(high | u128::from(low)));
+            let low = self.renames.fetch_add(1, Ordering::Relaxed);
+            let path = self.path.join(new_name(partition, high | u128::from(low)));
             if !self.files.exists(&path)? {
                 return Ok(path);
             }
@@ -427,16 +464,19 @@ fn make_identity(
     Ok(meta)
 }
 
-fn take_clean_mark(files: &dyn Files, dir: &Path) -> Result<bool, DirectoryError> {
+/// `None` when there is no mark, else the broker epoch that it names (Kafka's older marks name none).
+fn take_clean_mark(files: &dyn Files, dir: &Path) -> Result<Option<Option<i64>>, DirectoryError> {
     let path = dir.join(CLEAN_SHUTDOWN_FILE);
-    match files.remove_file(&path) {
-        Ok(()) => {
-            files.sync_dir(dir).map_err(|source| failed("sync", dir, source))?;
-            Ok(true)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(failed("remove", &path, source)),
-    }
+    let read = checkpoint::read_whole(files, &path).map_err(|source| failed("read", &path, source))?;
+    let Some(contents) = read else { return Ok(None) };
+    files.remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+    files.sync_dir(dir).map_err(|source| failed("sync", dir, source))?;
+    Ok(Some(broker_epoch_in(&String::from_utf8_lossy(&contents))))
+}
+
+fn broker_epoch_in(mark: &str) -> Option<i64> {
+    let (_, rest) = mark.split_once("\"brokerEpoch\":")?;
+    rest.trim_end_matches('}').trim().parse().ok()
 }
 
 /// Reads both checkpoints without what has no directory. False when the recovery points were damaged: every log is

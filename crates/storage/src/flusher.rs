@@ -191,7 +191,14 @@ impl Flusher {
 
     /// Wants `item` flushed: everything written to it before this call will be covered by a flush that begins after it.
     /// Never blocks for a disk. Once [`Flusher::stop`] has returned, nothing is flushed any more.
-    pub fn request<T: Flushable + 'static>(&self, item: &Arc<T>, urgency: Urgency) {
+    pub fn request(&self, item: &Arc<dyn Flushable>, urgency: Urgency) {
+        if item.flush_state().want(urgency) {
+            self.shared.enqueue(Arc::clone(item), urgency);
+        }
+    }
+
+    /// [`Flusher::request`] for who holds the item's own type: its reference is cloned only when it has to be queued.
+    pub fn request_of<T: Flushable + 'static>(&self, item: &Arc<T>, urgency: Urgency) {
         if item.flush_state().want(urgency) {
             self.shared.enqueue(Arc::clone(item) as Arc<dyn Flushable>, urgency);
         }

@@ -9,8 +9,10 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Suffix of a directory whose partition is deleted and whose files are still to be removed.
 const DELETED_SUFFIX: &str = "-delete";
-/// Suffixes of directories that are no partition of this broker: strays (set aside by Kafka) and moves between directories.
-const SET_ASIDE_SUFFIXES: [&str; 2] = ["-stray", "-future"];
+/// Suffix of a directory that was set aside because nobody knows its partition.
+const STRAY_SUFFIX: &str = "-stray";
+/// Suffix of a directory that Kafka was moving to another log directory.
+const FUTURE_SUFFIX: &str = "-future";
 
 /// A topic's name and a partition's index in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +50,17 @@ impl TopicPartition {
     /// cut where the whole would be longer than a file name may be (as Kafka does).
     #[must_use]
     pub fn deleted_dir_name(&self, unique: u128) -> String {
-        let suffix = format!("-{}.{unique:032x}{DELETED_SUFFIX}", self.partition);
+        self.suffixed_dir_name(unique, DELETED_SUFFIX)
+    }
+
+    /// The name a directory gets that is set aside, alike but ending in `-stray`.
+    #[must_use]
+    pub fn stray_dir_name(&self, unique: u128) -> String {
+        self.suffixed_dir_name(unique, STRAY_SUFFIX)
+    }
+
+    fn suffixed_dir_name(&self, unique: u128, suffix: &str) -> String {
+        let suffix = format!("-{}.{unique:032x}{suffix}", self.partition);
         let kept = self.topic.len().min(FILE_NAME_BYTES_MAX - suffix.len());
         format!("{}{suffix}", &self.topic[..kept])
     }
@@ -85,7 +97,7 @@ pub fn dir_kind(name: &str) -> DirKind {
         let is_ours = hex.len() == 32 && hex.bytes().all(|c| c.is_ascii_hexdigit());
         return if is_ours { DirKind::Deleted } else { DirKind::Other };
     }
-    if SET_ASIDE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+    if [STRAY_SUFFIX, FUTURE_SUFFIX].iter().any(|suffix| name.ends_with(suffix)) {
         return DirKind::Other;
     }
     TopicPartition::parse_dir_name(name).map_or(DirKind::Other, DirKind::Partition)
@@ -136,7 +148,9 @@ mod tests {
         let deleted = TopicPartition::new("orders", 3).deleted_dir_name(0xabc);
         assert_eq!(deleted, "orders-3.00000000000000000000000000000abc-delete");
         assert_eq!(dir_kind(&deleted), DirKind::Deleted);
-        assert_eq!(dir_kind("orders-3.00000000000000000000000000000abc-stray"), DirKind::Other);
+        let stray = TopicPartition::new("orders", 3).stray_dir_name(0xabc);
+        assert_eq!(stray, "orders-3.00000000000000000000000000000abc-stray");
+        assert_eq!(dir_kind(&stray), DirKind::Other);
         assert_eq!(dir_kind("orders-3.00000000000000000000000000000abc-future"), DirKind::Other);
         assert_eq!(dir_kind("my-important-delete"), DirKind::Other);
         assert_eq!(dir_kind(METADATA_DIR), DirKind::Metadata);

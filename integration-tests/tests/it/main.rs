@@ -1,5 +1,10 @@
 //! Tests against real broker processes, one module per subject.
 
+mod directories;
+mod hostile_frames;
+mod hostile_records;
 mod python_clients;
 mod rd;
 mod rdkafka_roundtrip;
+mod restart;
+mod versions;

@@ -1,11 +1,28 @@
 //! Writes `crates/protocol/src/generated` and `docs/protocol` from `protocol-spec`.
 
+/// Adds formatted text to a string.
+macro_rules! text {
+    ($out:expr, $($arguments:tt)*) => { $out.push_str(&format!($($arguments)*)) };
+}
+
+/// Adds a formatted line to a string.
+macro_rules! line {
+    ($out:expr, $($arguments:tt)*) => {{
+        text!($out, $($arguments)*);
+        $out.push('\n');
+    }};
+}
+
+mod docs;
 mod index;
 mod names;
 mod parse;
 mod rust;
 mod spec;
 mod tables;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use anyhow::{Context, Result, bail, ensure};
 use spec::Spec;
@@ -24,12 +41,16 @@ pub enum Mode {
 /// Generates everything; in `Mode::Check` nothing is written and a difference is an error.
 pub fn run(root: &Path, mode: Mode) -> Result<()> {
     let spec = load(&root.join("protocol-spec"))?;
+    validate::spec(&spec)?;
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
     for (path, text) in rust_files(&spec) {
         files.insert(root.join("crates/protocol/src/generated").join(path), text);
     }
     format_all(root, &mut files)?;
-    let owned = [root.join("crates/protocol/src/generated")];
+    for (path, text) in docs::files(&spec) {
+        files.insert(root.join("docs/protocol").join(path), text);
+    }
+    let owned = [root.join("crates/protocol/src/generated"), root.join("docs/protocol")];
     let mut stale: BTreeSet<PathBuf> = BTreeSet::new();
     for directory in &owned {
         list(directory, &mut stale)?;

@@ -44,7 +44,7 @@ fn entries(
         (ErrorCode::InvalidRequest, format!("there is no configuration for {text}"))
     })?;
     match &resource {
-        Resource::Topic(name) if image.topic(name).is_none() => {
+        Resource::Topic(name) if image.topic_by_name(name).is_none() => {
             return Err((ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}")));
         }
         Resource::Group(_) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ottla_cluster::controller::validate_topic_name;
-use ottla_cluster::image::{MetadataImage, Topic};
+use ottla_cluster::image::{MetadataImage, TopicImage};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
@@ -30,7 +30,7 @@ pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> Descri
             response.next_cursor = Some(cursor(&name, first));
             break;
         }
-        let Some(topic) = image.topic(&name) else {
+        let Some(topic) = image.topic_by_name(&name) else {
             response.topics.push(unknown(name));
             continue;
         };
@@ -43,12 +43,12 @@ pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> Descri
             }
             left -= 1;
             let offline = state.is_offline(topic.id, index);
-            let leader = partition.leader.filter(|_| !offline);
-            let code = if leader.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
+            let leader = if offline { -1 } else { partition.leader.0 };
+            let code = if leader < 0 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
             entry.partitions.push(DescribeTopicPartitionsResponsePartition {
                 error_code: code.code(),
                 partition_index: index,
-                leader_id: leader.map_or(-1, |leader| leader.0),
+                leader_id: leader,
                 leader_epoch: partition.leader_epoch.0,
                 replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
                 isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
@@ -79,7 +79,7 @@ fn cursor(name: &Str, partition_index: i32) -> Cursor {
     Cursor { topic_name: name.clone(), partition_index, ..Default::default() }
 }
 
-fn entry(topic: &Topic) -> DescribeTopicPartitionsResponseTopic {
+fn entry(topic: &TopicImage) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         name: Some((&*topic.name).into()),
         topic_id: topic.id,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ottla_cluster::controller::validate_topic_name;
-use ottla_cluster::image::{MetadataImage, Partition, Topic};
+use ottla_cluster::image::{MetadataImage, PartitionImage, TopicImage};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -28,7 +28,7 @@ fn wants_creation(state: &State, image: &MetadataImage, request: &MetadataReques
         topic
             .name
             .as_ref()
-            .is_some_and(|name| image.topic(name).is_none() && validate_topic_name(name).is_ok())
+            .is_some_and(|name| image.topic_by_name(name).is_none() && validate_topic_name(name).is_ok())
             && topic.topic_id.is_zero()
     };
     topics.iter().filter(unknown).filter_map(|topic| topic.name.clone()).collect()
@@ -106,7 +106,7 @@ fn look_up(
     version: i16,
 ) -> MetadataResponseTopic {
     if version >= TOPIC_IDS_SINCE && !asked.topic_id.is_zero() {
-        return match image.topic_by_id(asked.topic_id) {
+        return match image.topic_by_id(&asked.topic_id) {
             Some(topic) => found(state, topic),
             None => MetadataResponseTopic {
                 error_code: ErrorCode::UnknownTopicId.code(),
@@ -118,7 +118,7 @@ fn look_up(
         };
     }
     let name = asked.name.clone().unwrap_or_default();
-    match image.topic(&name) {
+    match image.topic_by_name(&name) {
         Some(topic) => found(state, topic),
         None => {
             let code = match validate_topic_name(&name) {
@@ -130,7 +130,7 @@ fn look_up(
     }
 }
 
-fn found(state: &State, topic: &Topic) -> MetadataResponseTopic {
+fn found(state: &State, topic: &TopicImage) -> MetadataResponseTopic {
     let partitions = (0..).zip(&topic.partitions);
     let partitions = partitions.map(|(index, partition)| described(state, topic, index, partition));
     MetadataResponseTopic {
@@ -148,11 +148,17 @@ pub fn is_internal(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
-fn described(state: &State, topic: &Topic, index: i32, partition: &Partition) -> MetadataResponsePartition {
+fn described(
+    state: &State,
+    topic: &TopicImage,
+    index: i32,
+    partition: &PartitionImage,
+) -> MetadataResponsePartition {
     let offline = state.is_offline(topic.id, index);
-    let (code, leader) = match partition.leader {
-        Some(leader) if !offline => (ErrorCode::None, leader.0),
-        Some(_) | None => (ErrorCode::LeaderNotAvailable, -1),
+    let (code, leader) = if partition.leader.0 < 0 || offline {
+        (ErrorCode::LeaderNotAvailable, -1)
+    } else {
+        (ErrorCode::None, partition.leader.0)
     };
     MetadataResponsePartition {
         error_code: code.code(),

@@ -103,9 +103,9 @@ fn find_topic(
     version: i16,
 ) -> Result<Arc<ServedTopic>, ErrorCode> {
     let known = if version >= TOPIC_IDS_SINCE {
-        image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
+        image.topic_by_id(&topic.topic_id).ok_or(ErrorCode::UnknownTopicId)
     } else {
-        image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+        image.topic_by_name(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
     };
     state.served(known?)
 }

@@ -138,7 +138,7 @@ impl Controller<'_> {
             )
         })?;
         match &resource {
-            Resource::Topic(topic) if self.image.topic(topic).is_none() => {
+            Resource::Topic(topic) if self.image.topic_by_name(topic).is_none() => {
                 Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{topic}' does not exist.")))
             }
             Resource::Broker(id) if self.image.broker(*id).is_none() => {

@@ -29,7 +29,7 @@ impl Controller<'_> {
             if result.error_code != ErrorCode::TopicAlreadyExists.code() {
                 continue;
             }
-            if let Some(topic) = self.image.topic(&result.name) {
+            if let Some(topic) = self.image.topic_by_name(&result.name) {
                 (result.error_code, result.error_message) = (ErrorCode::None.code(), None);
                 result.topic_id = topic.id;
                 result.num_partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);

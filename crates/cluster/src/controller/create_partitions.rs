@@ -10,7 +10,7 @@ use ottla_protocol::ids::BrokerId;
 
 use super::placement::{new_partition, place, validate_assignment};
 use super::{Context, Controller, Outcome, Refusal, code_and_message};
-use crate::image::{MetadataRecord, Topic};
+use crate::image::{MetadataRecord, TopicImage};
 use crate::limits::PARTITIONS_PER_REQUEST_MAX;
 
 impl Controller<'_> {
@@ -60,7 +60,7 @@ impl Controller<'_> {
         partitions_left: usize,
         context: &mut Context<'_>,
     ) -> Result<Vec<MetadataRecord>, Refusal> {
-        let topic = self.image.topic(&request.name).ok_or_else(|| {
+        let topic = self.image.topic_by_name(&request.name).ok_or_else(|| {
             (ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned())
         })?;
         let present = topic.partitions.len();
@@ -88,7 +88,7 @@ impl Controller<'_> {
 
     fn assigned(
         &self,
-        topic: &Topic,
+        topic: &TopicImage,
         brokers: &[&[i32]],
         additional: usize,
     ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
@@ -116,7 +116,7 @@ impl Controller<'_> {
     }
 }
 
-fn additional(topic: &Topic, count: i32) -> Result<usize, Refusal> {
+fn additional(topic: &TopicImage, count: i32) -> Result<usize, Refusal> {
     let present = topic.partitions.len();
     let wanted = usize::try_from(count).unwrap_or(0);
     let text = if wanted == present {

@@ -12,7 +12,7 @@ use ottla_protocol::ids::Uuid;
 use ottla_protocol::wire::Str;
 
 use super::{Controller, Outcome, Refusal, code_and_message};
-use crate::image::Topic;
+use crate::image::TopicImage;
 
 impl Controller<'_> {
     /// Deletes topics, each by itself. Versions up to 5 name them in `topic_names`, later ones in `topics` by name or id.
@@ -51,7 +51,7 @@ impl Controller<'_> {
         Outcome { records, response: DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() } }
     }
 
-    fn find(&self, state: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> {
+    fn find(&self, state: &DeleteTopicState) -> Result<Arc<TopicImage>, Refusal> {
         if !self.settings.delete_topic_enable {
             return Err((ErrorCode::TopicDeletionDisabled, "Topic deletion is disabled.".to_owned()));
         }
@@ -61,7 +61,7 @@ impl Controller<'_> {
                 let text = "Neither topic name nor id were specified, or both were.".to_owned();
                 Err((ErrorCode::InvalidRequest, text))
             }
-            Some(name) => self.image.topic(name).cloned().ok_or_else(|| {
+            Some(name) => self.image.topic_by_name(name).cloned().ok_or_else(|| {
                 (
                     ErrorCode::UnknownTopicOrPartition,
                     "This server does not host this topic-partition.".to_owned(),
@@ -70,7 +70,7 @@ impl Controller<'_> {
             None if id == Uuid::ZERO => {
                 Err((ErrorCode::InvalidRequest, "Neither topic name nor id were specified.".to_owned()))
             }
-            None => self.image.topic_by_id(id).cloned().ok_or_else(|| {
+            None => self.image.topic_by_id(&id).cloned().ok_or_else(|| {
                 (ErrorCode::UnknownTopicId, "This server does not host this topic ID.".to_owned())
             }),
         }

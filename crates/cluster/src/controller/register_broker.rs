@@ -60,8 +60,8 @@ impl Controller<'_> {
         let mut records = Vec::new();
         for topic in self.image.topics() {
             for (number, partition) in (0i32..).zip(&topic.partitions) {
-                let leads = partition.leader == Some(id) && !ended_in_order;
-                let can_lead = partition.leader.is_none() && partition.isr.contains(&id);
+                let leads = partition.leader == id && !ended_in_order;
+                let can_lead = partition.leader.0 < 0 && partition.isr.contains(&id);
                 if leads || can_lead {
                     let (partition_id, topic_id, leader) = (number, topic.id, id.0);
                     let change =

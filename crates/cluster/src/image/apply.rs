@@ -9,7 +9,8 @@ use ottla_protocol::generated::records::{
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 
 use super::{
-    Broker, Endpoint, MetadataDelta, MetadataImage, MetadataRecord, Partition, Resource, Topic, collision_key,
+    BrokerImage, Endpoint, MetadataDelta, MetadataImage, MetadataRecord, PartitionImage, Resource,
+    TopicImage, collision_key,
 };
 
 /// A record that does not fit the image: the log is damaged or was written by something else.
@@ -78,7 +79,7 @@ impl MetadataImage {
             let levels = (feature.min_supported_version, feature.max_supported_version);
             (feature.name.as_str().to_owned(), levels)
         });
-        let broker = Broker {
+        let broker = BrokerImage {
             id,
             epoch: record.broker_epoch,
             incarnation_id: record.incarnation_id,
@@ -118,7 +119,7 @@ impl MetadataImage {
         id: i32,
         epoch: i64,
         delta: &mut MetadataDelta,
-    ) -> Result<&mut Broker, ApplyError> {
+    ) -> Result<&mut BrokerImage, ApplyError> {
         let found = Arc::make_mut(&mut self.brokers).get_mut(&BrokerId(id)).map(Arc::make_mut);
         let broker = found.filter(|broker| broker.epoch == epoch);
         delta.brokers_changed.insert(BrokerId(id));
@@ -130,7 +131,7 @@ impl MetadataImage {
         if self.names.contains_key(&name) || self.topics.contains_key(&record.topic_id) {
             return Err(ApplyError(format!("topic {name} ({}) exists already", record.topic_id)));
         }
-        let topic = Topic { name: name.clone(), id: record.topic_id, partitions: Vec::new() };
+        let topic = TopicImage { name: name.clone(), id: record.topic_id, partitions: Vec::new() };
         Arc::make_mut(&mut self.topics).insert(record.topic_id, Arc::new(topic));
         if let Some(spelling) = collision_key(&name) {
             Arc::make_mut(&mut self.spellings).insert(spelling, name.clone());
@@ -140,7 +141,7 @@ impl MetadataImage {
         Ok(())
     }
 
-    fn topic_mut(&mut self, id: Uuid) -> Result<&mut Topic, ApplyError> {
+    fn topic_mut(&mut self, id: Uuid) -> Result<&mut TopicImage, ApplyError> {
         let topic = Arc::make_mut(&mut self.topics).get_mut(&id).map(Arc::make_mut);
         topic.ok_or_else(|| ApplyError(format!("there is no topic {id}")))
     }
@@ -151,13 +152,13 @@ impl MetadataImage {
         delta: &mut MetadataDelta,
     ) -> Result<(), ApplyError> {
         let topic = self.topic_mut(record.topic_id)?;
-        let partition = Arc::new(Partition {
+        let partition = Arc::new(PartitionImage {
             replicas: brokers(&record.replicas),
             directories: record.directories.clone(),
             isr: brokers(&record.isr),
             removing: brokers(&record.removing_replicas),
             adding: brokers(&record.adding_replicas),
-            leader: leader(record.leader),
+            leader: BrokerId(record.leader),
             leader_epoch: LeaderEpoch(record.leader_epoch),
             partition_epoch: record.partition_epoch,
             recovering: record.leader_recovery_state == RECOVERING,
@@ -240,7 +241,7 @@ impl MetadataImage {
 }
 
 /// What is not in the record stays. A leader that is in it, even the same one, begins a new leader epoch.
-fn change(partition: &mut Partition, record: &PartitionChangeRecord) {
+fn change(partition: &mut PartitionImage, record: &PartitionChangeRecord) {
     if let Some(isr) = &record.isr {
         partition.isr = brokers(isr);
     }
@@ -266,7 +267,7 @@ fn change(partition: &mut Partition, record: &PartitionChangeRecord) {
         partition.recovering = record.leader_recovery_state == RECOVERING;
     }
     if record.leader != NO_LEADER_CHANGE {
-        partition.leader = leader(record.leader);
+        partition.leader = BrokerId(record.leader);
         partition.leader_epoch.0 += 1;
     }
     partition.partition_epoch += 1;
@@ -274,8 +275,4 @@ fn change(partition: &mut Partition, record: &PartitionChangeRecord) {
 
 fn brokers(ids: &[i32]) -> Vec<BrokerId> {
     ids.iter().copied().map(BrokerId).collect()
-}
-
-fn leader(id: i32) -> Option<BrokerId> {
-    (id >= 0).then_some(BrokerId(id))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ottla_protocol::ids::{BrokerId, Uuid};
 
-use super::{MetadataImage, Resource, Topic};
+use super::{MetadataImage, Resource, TopicImage};
 
 /// The things that changed. The new state is in the new image; what was deleted is here as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,7 +13,7 @@ pub struct MetadataDelta {
     /// Topics that are new.
     pub topics_created: BTreeSet<Uuid>,
     /// Topics that are gone, as they were last.
-    pub topics_removed: BTreeMap<Uuid, Arc<Topic>>,
+    pub topics_removed: BTreeMap<Uuid, Arc<TopicImage>>,
     /// Partitions that are new or changed, of topics that are there.
     pub partitions_changed: BTreeSet<(Uuid, i32)>,
     /// Brokers that came, changed or went.
@@ -50,7 +50,7 @@ impl MetadataDelta {
     }
 
     /// A deleted topic takes with it what was noted about it. One that came and went is not mentioned at all.
-    pub(super) fn topic_removed(&mut self, topic: Arc<Topic>) {
+    pub(super) fn topic_removed(&mut self, topic: Arc<TopicImage>) {
         self.partitions_changed.retain(|(id, _)| *id != topic.id);
         if !self.topics_created.remove(&topic.id) {
             self.topics_removed.insert(topic.id, topic);

@@ -22,8 +22,8 @@ pub struct MetadataImage {
     /// Index of the last applied log entry; -1 before the first.
     index: LogIndex,
     features: Arc<BTreeMap<String, i16>>,
-    brokers: Arc<BTreeMap<BrokerId, Arc<Broker>>>,
-    topics: Arc<BTreeMap<Uuid, Arc<Topic>>>,
+    brokers: Arc<BTreeMap<BrokerId, Arc<BrokerImage>>>,
+    topics: Arc<BTreeMap<Uuid, Arc<TopicImage>>>,
     names: Arc<BTreeMap<Arc<str>, Uuid>>,
     /// Topics whose names have a dot or underscore, by the name with dots as underscores.
     spellings: Arc<BTreeMap<String, Arc<str>>>,
@@ -55,7 +55,7 @@ pub enum Resource {
 
 /// A registered broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
+pub struct BrokerImage {
     /// Its id.
     pub id: BrokerId,
     /// Index of the log entry that registered it: tells its lives apart.
@@ -91,18 +91,18 @@ pub struct Endpoint {
 
 /// A topic with its partitions, in order of their numbers from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Topic {
+pub struct TopicImage {
     /// Its name.
     pub name: Arc<str>,
     /// Its id, never used again after deletion.
     pub id: Uuid,
     /// Partition n is at place n.
-    pub partitions: Vec<Arc<Partition>>,
+    pub partitions: Vec<Arc<PartitionImage>>,
 }
 
 /// The state of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
+pub struct PartitionImage {
     /// Brokers that hold it, the preferred leader first.
     pub replicas: Vec<BrokerId>,
     /// Id of the data directory on each of them, in the same order; empty when unknown.
@@ -113,8 +113,8 @@ pub struct Partition {
     pub removing: Vec<BrokerId>,
     /// Replicas that are being added.
     pub adding: Vec<BrokerId>,
-    /// The leader; `None` when there is none.
-    pub leader: Option<BrokerId>,
+    /// The leader; -1 when there is none.
+    pub leader: BrokerId,
     /// Rises with every election.
     pub leader_epoch: LeaderEpoch,
     /// Rises with every change of the partition.
@@ -152,34 +152,34 @@ impl MetadataImage {
 
     /// A registered broker.
     #[must_use]
-    pub fn broker(&self, id: BrokerId) -> Option<&Arc<Broker>> {
+    pub fn broker(&self, id: BrokerId) -> Option<&Arc<BrokerImage>> {
         self.brokers.get(&id)
     }
 
     /// All registered brokers, by id.
-    pub fn brokers(&self) -> impl Iterator<Item = &Arc<Broker>> {
+    pub fn brokers(&self) -> impl Iterator<Item = &Arc<BrokerImage>> {
         self.brokers.values()
     }
 
     /// The topic of that name.
     #[must_use]
-    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
-        self.topic_by_id(*self.names.get(name)?)
+    pub fn topic_by_name(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topic_by_id(self.names.get(name)?)
     }
 
     /// The topic with that id.
     #[must_use]
-    pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<Topic>> {
-        self.topics.get(&id)
+    pub fn topic_by_id(&self, id: &Uuid) -> Option<&Arc<TopicImage>> {
+        self.topics.get(id)
     }
 
     /// All topics, by name.
-    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
         self.topics_from("")
     }
 
     /// The topics whose names are not before `name`, by name.
-    pub fn topics_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+    pub fn topics_from(&self, name: &str) -> impl Iterator<Item = &Arc<TopicImage>> {
         use std::ops::Bound::{Included, Unbounded};
         let from = self.names.range::<str, _>((Included(name), Unbounded));
         from.filter_map(|(_, id)| self.topics.get(id))
@@ -217,8 +217,8 @@ impl MetadataImage {
 
     /// A partition by topic id and number.
     #[must_use]
-    pub fn partition(&self, topic: Uuid, partition: i32) -> Option<&Arc<Partition>> {
-        self.topic_by_id(topic)?.partitions.get(usize::try_from(partition).ok()?)
+    pub fn partition(&self, topic: Uuid, partition: i32) -> Option<&Arc<PartitionImage>> {
+        self.topic_by_id(&topic)?.partitions.get(usize::try_from(partition).ok()?)
     }
 
     /// The values set on a resource; empty when nothing is.
@@ -236,6 +236,19 @@ impl MetadataImage {
     #[must_use]
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
+    }
+}
+
+impl TopicImage {
+    /// The partitions with their numbers, in order.
+    pub fn partitions(&self) -> impl Iterator<Item = (i32, &Arc<PartitionImage>)> {
+        (0i32..).zip(&self.partitions)
+    }
+
+    /// The partition of that number.
+    #[must_use]
+    pub fn partition(&self, number: i32) -> Option<&Arc<PartitionImage>> {
+        self.partitions.get(usize::try_from(number).ok()?)
     }
 }
 

@@ -77,131 +77,131 @@ pub use headers::{RequestHeader, ResponseHeader};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
 pub enum ApiKey {
-    /// Produce
+    /// Appends record batches to partitions; each partition gets exactly one batch.
     Produce = 0,
-    /// Fetch
+    /// Reads record batches from partitions, waiting for enough of them. Used by consumers and by follower replicas.
     Fetch = 1,
-    /// ListOffsets
+    /// Finds offsets by timestamp, or the earliest, latest and other marked ones.
     ListOffsets = 2,
-    /// Metadata
+    /// Lists brokers, topics and partition leaders; may create the topics asked for.
     Metadata = 3,
-    /// OffsetCommit
+    /// Stores how far a consumer group has read.
     OffsetCommit = 8,
-    /// OffsetFetch
+    /// Gives back what a consumer group has stored.
     OffsetFetch = 9,
-    /// FindCoordinator
+    /// Names the broker that coordinates a group or a transactional id.
     FindCoordinator = 10,
-    /// JoinGroup
+    /// Brings a member into a group of the classic protocol and waits for the rebalance.
     JoinGroup = 11,
-    /// Heartbeat
+    /// Keeps a member of a classic group alive and tells it of rebalances.
     Heartbeat = 12,
-    /// LeaveGroup
+    /// Takes members out of a classic group.
     LeaveGroup = 13,
-    /// SyncGroup
+    /// Hands the leader's assignment to the group, and each member its part.
     SyncGroup = 14,
-    /// DescribeGroups
+    /// Shows classic groups with their members and assignments.
     DescribeGroups = 15,
-    /// ListGroups
+    /// Lists the groups that a broker coordinates.
     ListGroups = 16,
-    /// SaslHandshake
+    /// Chooses the SASL mechanism of the connection.
     SaslHandshake = 17,
-    /// ApiVersions
+    /// Says which APIs and versions the broker speaks; the first request of most clients.
     ApiVersions = 18,
-    /// CreateTopics
+    /// Creates topics.
     CreateTopics = 19,
-    /// DeleteTopics
+    /// Deletes topics by name or id.
     DeleteTopics = 20,
-    /// DeleteRecords
+    /// Moves the start of partitions forward, so that older records are gone.
     DeleteRecords = 21,
-    /// InitProducerId
+    /// Gives a producer its id and epoch, for idempotence and transactions.
     InitProducerId = 22,
-    /// OffsetForLeaderEpoch
+    /// Tells where a leader epoch ended, so that a reader finds out where logs diverge.
     OffsetForLeaderEpoch = 23,
-    /// AddPartitionsToTxn
+    /// Adds partitions to a transaction, or verifies that they are in it.
     AddPartitionsToTxn = 24,
-    /// AddOffsetsToTxn
+    /// Adds a group's offsets to a transaction.
     AddOffsetsToTxn = 25,
-    /// EndTxn
+    /// Commits or aborts a transaction.
     EndTxn = 26,
-    /// WriteTxnMarkers
+    /// Has a leader write the end markers of transactions; sent by the transaction coordinator.
     WriteTxnMarkers = 27,
-    /// TxnOffsetCommit
+    /// Stores a group's offsets as part of a transaction.
     TxnOffsetCommit = 28,
-    /// DescribeAcls
+    /// Lists access control entries.
     DescribeAcls = 29,
-    /// CreateAcls
+    /// Adds access control entries.
     CreateAcls = 30,
-    /// DeleteAcls
+    /// Removes access control entries.
     DeleteAcls = 31,
-    /// DescribeConfigs
+    /// Shows the configuration of topics, brokers and other resources.
     DescribeConfigs = 32,
-    /// AlterConfigs
+    /// Replaces the whole configuration of resources; IncrementalAlterConfigs is the better way.
     AlterConfigs = 33,
-    /// DescribeLogDirs
+    /// Shows log directories and the sizes of the partitions in them.
     DescribeLogDirs = 35,
-    /// SaslAuthenticate
+    /// Carries one step of the SASL exchange.
     SaslAuthenticate = 36,
-    /// CreatePartitions
+    /// Adds partitions to topics.
     CreatePartitions = 37,
-    /// DeleteGroups
+    /// Deletes empty groups.
     DeleteGroups = 42,
-    /// ElectLeaders
+    /// Starts elections of partition leaders.
     ElectLeaders = 43,
-    /// IncrementalAlterConfigs
+    /// Sets, removes, appends to or subtracts from single configuration keys.
     IncrementalAlterConfigs = 44,
-    /// AlterPartitionReassignments
+    /// Moves partitions to other brokers, or cancels that.
     AlterPartitionReassignments = 45,
-    /// ListPartitionReassignments
+    /// Lists partitions that are being moved.
     ListPartitionReassignments = 46,
-    /// OffsetDelete
+    /// Deletes a group's stored offsets of partitions.
     OffsetDelete = 47,
-    /// DescribeClientQuotas
+    /// Shows client quotas.
     DescribeClientQuotas = 48,
-    /// AlterClientQuotas
+    /// Sets and removes client quotas.
     AlterClientQuotas = 49,
-    /// DescribeUserScramCredentials
+    /// Shows which users have SCRAM credentials.
     DescribeUserScramCredentials = 50,
-    /// AlterUserScramCredentials
+    /// Sets and removes SCRAM credentials.
     AlterUserScramCredentials = 51,
-    /// DescribeQuorum
+    /// Shows voters and observers of the metadata quorum.
     DescribeQuorum = 55,
-    /// AlterPartition
+    /// A leader asks the controller for another set of in-sync replicas.
     AlterPartition = 56,
-    /// UpdateFeatures
+    /// Sets the levels of the cluster's features.
     UpdateFeatures = 57,
-    /// Envelope
+    /// Carries a client's request from a broker to the controller.
     Envelope = 58,
-    /// DescribeCluster
+    /// Shows the cluster id, its brokers and controller.
     DescribeCluster = 60,
-    /// DescribeProducers
+    /// Shows the producers that are active on partitions.
     DescribeProducers = 61,
-    /// BrokerRegistration
+    /// A broker presents itself to the controller.
     BrokerRegistration = 62,
-    /// BrokerHeartbeat
+    /// A broker tells the controller that it lives.
     BrokerHeartbeat = 63,
-    /// UnregisterBroker
+    /// Removes a broker's registration.
     UnregisterBroker = 64,
-    /// DescribeTransactions
+    /// Shows transactions by transactional id.
     DescribeTransactions = 65,
-    /// ListTransactions
+    /// Lists transactions by state, producer or duration.
     ListTransactions = 66,
-    /// AllocateProducerIds
+    /// Hands a broker a block of producer ids.
     AllocateProducerIds = 67,
-    /// ConsumerGroupHeartbeat
+    /// Joins, keeps and leaves a group of the new consumer protocol (KIP-848).
     ConsumerGroupHeartbeat = 68,
-    /// ConsumerGroupDescribe
+    /// Shows groups of the new consumer protocol.
     ConsumerGroupDescribe = 69,
-    /// ListConfigResources
+    /// Lists the resources that have a configuration.
     ListConfigResources = 74,
-    /// DescribeTopicPartitions
+    /// Shows topics and partitions page by page.
     DescribeTopicPartitions = 75,
-    /// ShareGroupHeartbeat
+    /// Joins, keeps and leaves a share group.
     ShareGroupHeartbeat = 76,
-    /// AddRaftVoter
+    /// Adds a voter to the metadata quorum.
     AddRaftVoter = 80,
-    /// RemoveRaftVoter
+    /// Removes a voter from the metadata quorum.
     RemoveRaftVoter = 81,
-    /// InitializeShareGroupState
+    /// Prepares the state of share partitions.
     InitializeShareGroupState = 83,
 }
 
@@ -727,130 +727,130 @@ impl ApiKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
 pub enum ErrorCode {
-    /// `UNKNOWN_SERVER_ERROR`
+    /// The broker failed in a way that no other code tells.
     UnknownServerError = -1,
-    /// `NONE`
+    /// Success.
     #[default]
     None = 0,
-    /// `OFFSET_OUT_OF_RANGE`
+    /// The offset is before the start or behind the end of the log.
     OffsetOutOfRange = 1,
-    /// `CORRUPT_MESSAGE`
+    /// The batch's checksum or form is wrong.
     CorruptMessage = 2,
-    /// `UNKNOWN_TOPIC_OR_PARTITION`
+    /// There is no such topic or partition here.
     UnknownTopicOrPartition = 3,
-    /// `INVALID_FETCH_SIZE`
+    /// The fetch size makes no sense.
     InvalidFetchSize = 4,
-    /// `LEADER_NOT_AVAILABLE`
+    /// The partition has no leader at the moment.
     LeaderNotAvailable = 5,
-    /// `NOT_LEADER_OR_FOLLOWER`
+    /// This broker does not lead the partition.
     NotLeaderOrFollower = 6,
-    /// `REQUEST_TIMED_OUT`
+    /// It took longer than the request allows.
     RequestTimedOut = 7,
-    /// `BROKER_NOT_AVAILABLE`
+    /// The broker is not there.
     BrokerNotAvailable = 8,
-    /// `REPLICA_NOT_AVAILABLE`
+    /// The replica is not there.
     ReplicaNotAvailable = 9,
-    /// `MESSAGE_TOO_LARGE`
+    /// The batch is larger than the topic takes.
     MessageTooLarge = 10,
-    /// `STALE_CONTROLLER_EPOCH`
+    /// A newer controller has taken over.
     StaleControllerEpoch = 11,
-    /// `OFFSET_METADATA_TOO_LARGE`
+    /// The word stored with an offset is too long.
     OffsetMetadataTooLarge = 12,
-    /// `NETWORK_EXCEPTION`
+    /// The connection broke.
     NetworkException = 13,
-    /// `COORDINATOR_LOAD_IN_PROGRESS`
+    /// The coordinator is still reading its log.
     CoordinatorLoadInProgress = 14,
-    /// `COORDINATOR_NOT_AVAILABLE`
+    /// There is no coordinator at the moment.
     CoordinatorNotAvailable = 15,
-    /// `NOT_COORDINATOR`
+    /// Another broker coordinates this.
     NotCoordinator = 16,
-    /// `INVALID_TOPIC_EXCEPTION`
+    /// The topic's name is not allowed, or the topic must not be written to.
     InvalidTopicException = 17,
-    /// `RECORD_LIST_TOO_LARGE`
+    /// The batch is larger than a segment.
     RecordListTooLarge = 18,
-    /// `NOT_ENOUGH_REPLICAS`
+    /// Fewer replicas are in sync than the topic needs; nothing was written.
     NotEnoughReplicas = 19,
-    /// `NOT_ENOUGH_REPLICAS_AFTER_APPEND`
+    /// Written, but then fewer replicas were in sync than the topic needs.
     NotEnoughReplicasAfterAppend = 20,
-    /// `INVALID_REQUIRED_ACKS`
+    /// Acks must be 0, 1 or -1.
     InvalidRequiredAcks = 21,
-    /// `ILLEGAL_GENERATION`
+    /// The member is of another generation of the group.
     IllegalGeneration = 22,
-    /// `INCONSISTENT_GROUP_PROTOCOL`
+    /// The member has no protocol in common with the group.
     InconsistentGroupProtocol = 23,
-    /// `INVALID_GROUP_ID`
+    /// The group id is not allowed.
     InvalidGroupId = 24,
-    /// `UNKNOWN_MEMBER_ID`
+    /// The group has no such member.
     UnknownMemberId = 25,
-    /// `INVALID_SESSION_TIMEOUT`
+    /// The session timeout is outside the broker's bounds.
     InvalidSessionTimeout = 26,
-    /// `REBALANCE_IN_PROGRESS`
+    /// The group is rebalancing; join again.
     RebalanceInProgress = 27,
-    /// `INVALID_COMMIT_OFFSET_SIZE`
+    /// The offset to store is too large.
     InvalidCommitOffsetSize = 28,
-    /// `TOPIC_AUTHORIZATION_FAILED`
+    /// No right to the topic.
     TopicAuthorizationFailed = 29,
-    /// `GROUP_AUTHORIZATION_FAILED`
+    /// No right to the group.
     GroupAuthorizationFailed = 30,
-    /// `CLUSTER_AUTHORIZATION_FAILED`
+    /// No right to the cluster.
     ClusterAuthorizationFailed = 31,
-    /// `INVALID_TIMESTAMP`
+    /// The timestamp is out of the topic's bounds.
     InvalidTimestamp = 32,
-    /// `UNSUPPORTED_SASL_MECHANISM`
+    /// The SASL mechanism is not offered.
     UnsupportedSaslMechanism = 33,
-    /// `ILLEGAL_SASL_STATE`
+    /// Out of order in the SASL exchange.
     IllegalSaslState = 34,
-    /// `UNSUPPORTED_VERSION`
+    /// This version of the API is not served.
     UnsupportedVersion = 35,
-    /// `TOPIC_ALREADY_EXISTS`
+    /// There is a topic of this name.
     TopicAlreadyExists = 36,
-    /// `INVALID_PARTITIONS`
+    /// The number of partitions is not possible.
     InvalidPartitions = 37,
-    /// `INVALID_REPLICATION_FACTOR`
+    /// The replication factor is not possible.
     InvalidReplicationFactor = 38,
-    /// `INVALID_REPLICA_ASSIGNMENT`
+    /// The replicas chosen are not possible.
     InvalidReplicaAssignment = 39,
-    /// `INVALID_CONFIG`
+    /// A configuration key or value is wrong.
     InvalidConfig = 40,
-    /// `NOT_CONTROLLER`
+    /// Another node is the controller.
     NotController = 41,
-    /// `INVALID_REQUEST`
+    /// The request makes no sense.
     InvalidRequest = 42,
-    /// `UNSUPPORTED_FOR_MESSAGE_FORMAT`
+    /// The record format cannot do this.
     UnsupportedForMessageFormat = 43,
-    /// `POLICY_VIOLATION`
+    /// A policy of the cluster forbids it.
     PolicyViolation = 44,
-    /// `OUT_OF_ORDER_SEQUENCE_NUMBER`
+    /// A batch of the producer is missing before this one.
     OutOfOrderSequenceNumber = 45,
-    /// `DUPLICATE_SEQUENCE_NUMBER`
+    /// The batch has been written before.
     DuplicateSequenceNumber = 46,
-    /// `INVALID_PRODUCER_EPOCH`
+    /// A newer producer of the same id is at work.
     InvalidProducerEpoch = 47,
-    /// `INVALID_TXN_STATE`
+    /// The transaction's state does not allow it.
     InvalidTxnState = 48,
-    /// `INVALID_PRODUCER_ID_MAPPING`
+    /// The producer id is not the transactional id's.
     InvalidProducerIdMapping = 49,
-    /// `INVALID_TRANSACTION_TIMEOUT`
+    /// The transaction timeout is above the broker's bound.
     InvalidTransactionTimeout = 50,
-    /// `CONCURRENT_TRANSACTIONS`
+    /// The transaction before is still being ended.
     ConcurrentTransactions = 51,
-    /// `TRANSACTION_COORDINATOR_FENCED`
+    /// A newer transaction coordinator has taken over.
     TransactionCoordinatorFenced = 52,
-    /// `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`
+    /// No right to the transactional id.
     TransactionalIdAuthorizationFailed = 53,
-    /// `SECURITY_DISABLED`
+    /// The broker has no authorizer.
     SecurityDisabled = 54,
-    /// `OPERATION_NOT_ATTEMPTED`
+    /// Not tried, since another part of the request failed.
     OperationNotAttempted = 55,
-    /// `KAFKA_STORAGE_ERROR`
+    /// The disk failed or is full.
     KafkaStorageError = 56,
-    /// `LOG_DIR_NOT_FOUND`
+    /// There is no such log directory.
     LogDirNotFound = 57,
-    /// `SASL_AUTHENTICATION_FAILED`
+    /// The credentials are wrong.
     SaslAuthenticationFailed = 58,
-    /// `UNKNOWN_PRODUCER_ID`
+    /// Nothing is known of the producer.
     UnknownProducerId = 59,
-    /// `REASSIGNMENT_IN_PROGRESS`
+    /// The partition is being moved.
     ReassignmentInProgress = 60,
     /// `DELEGATION_TOKEN_AUTH_DISABLED`
     DelegationTokenAuthDisabled = 61,
@@ -866,129 +866,129 @@ pub enum ErrorCode {
     DelegationTokenExpired = 66,
     /// `INVALID_PRINCIPAL_TYPE`
     InvalidPrincipalType = 67,
-    /// `NON_EMPTY_GROUP`
+    /// The group has members.
     NonEmptyGroup = 68,
-    /// `GROUP_ID_NOT_FOUND`
+    /// There is no such group.
     GroupIdNotFound = 69,
-    /// `FETCH_SESSION_ID_NOT_FOUND`
+    /// The fetch session is gone; open another.
     FetchSessionIdNotFound = 70,
-    /// `INVALID_FETCH_SESSION_EPOCH`
+    /// The request is out of order in its fetch session.
     InvalidFetchSessionEpoch = 71,
-    /// `LISTENER_NOT_FOUND`
+    /// The leader has no listener of this name.
     ListenerNotFound = 72,
-    /// `TOPIC_DELETION_DISABLED`
+    /// Topics may not be deleted here.
     TopicDeletionDisabled = 73,
-    /// `FENCED_LEADER_EPOCH`
+    /// The client's leader epoch is older than the broker's.
     FencedLeaderEpoch = 74,
-    /// `UNKNOWN_LEADER_EPOCH`
+    /// The client's leader epoch is newer than the broker's.
     UnknownLeaderEpoch = 75,
-    /// `UNSUPPORTED_COMPRESSION_TYPE`
+    /// The client's version cannot have this compression.
     UnsupportedCompressionType = 76,
-    /// `STALE_BROKER_EPOCH`
+    /// The broker has registered anew since.
     StaleBrokerEpoch = 77,
-    /// `OFFSET_NOT_AVAILABLE`
+    /// The new leader does not know its high watermark yet.
     OffsetNotAvailable = 78,
-    /// `MEMBER_ID_REQUIRED`
+    /// Join again with the member id that is given.
     MemberIdRequired = 79,
-    /// `PREFERRED_LEADER_NOT_AVAILABLE`
+    /// The preferred leader cannot be elected.
     PreferredLeaderNotAvailable = 80,
-    /// `GROUP_MAX_SIZE_REACHED`
+    /// The group is full.
     GroupMaxSizeReached = 81,
-    /// `FENCED_INSTANCE_ID`
+    /// Another member has taken over the instance id.
     FencedInstanceId = 82,
-    /// `ELIGIBLE_LEADERS_NOT_AVAILABLE`
+    /// No replica can be elected.
     EligibleLeadersNotAvailable = 83,
-    /// `ELECTION_NOT_NEEDED`
+    /// The leader is the right one already.
     ElectionNotNeeded = 84,
-    /// `NO_REASSIGNMENT_IN_PROGRESS`
+    /// The partition is not being moved.
     NoReassignmentInProgress = 85,
-    /// `GROUP_SUBSCRIBED_TO_TOPIC`
+    /// The group still reads the topic.
     GroupSubscribedToTopic = 86,
-    /// `INVALID_RECORD`
+    /// A record breaks a rule of the log.
     InvalidRecord = 87,
-    /// `UNSTABLE_OFFSET_COMMIT`
+    /// A transaction is about to change the offsets.
     UnstableOffsetCommit = 88,
-    /// `THROTTLING_QUOTA_EXCEEDED`
+    /// A quota is used up.
     ThrottlingQuotaExceeded = 89,
-    /// `PRODUCER_FENCED`
+    /// A newer producer of the same transactional id is at work.
     ProducerFenced = 90,
-    /// `RESOURCE_NOT_FOUND`
+    /// There is no such resource.
     ResourceNotFound = 91,
-    /// `DUPLICATE_RESOURCE`
+    /// The resource is named twice.
     DuplicateResource = 92,
-    /// `UNACCEPTABLE_CREDENTIAL`
+    /// The credential is not good enough.
     UnacceptableCredential = 93,
-    /// `INCONSISTENT_VOTER_SET`
+    /// The voter is not one of the quorum.
     InconsistentVoterSet = 94,
-    /// `INVALID_UPDATE_VERSION`
+    /// The feature's level is not possible.
     InvalidUpdateVersion = 95,
-    /// `FEATURE_UPDATE_FAILED`
+    /// The features could not be changed.
     FeatureUpdateFailed = 96,
-    /// `PRINCIPAL_DESERIALIZATION_FAILURE`
+    /// The principal in an envelope cannot be read.
     PrincipalDeserializationFailure = 97,
-    /// `SNAPSHOT_NOT_FOUND`
+    /// There is no such snapshot.
     SnapshotNotFound = 98,
-    /// `POSITION_OUT_OF_RANGE`
+    /// The position is outside the snapshot.
     PositionOutOfRange = 99,
-    /// `UNKNOWN_TOPIC_ID`
+    /// There is no topic of this id.
     UnknownTopicId = 100,
-    /// `DUPLICATE_BROKER_REGISTRATION`
+    /// Another broker of this id is registered.
     DuplicateBrokerRegistration = 101,
-    /// `BROKER_ID_NOT_REGISTERED`
+    /// No broker of this id is registered.
     BrokerIdNotRegistered = 102,
-    /// `INCONSISTENT_TOPIC_ID`
+    /// The topic id is not the log's.
     InconsistentTopicId = 103,
-    /// `INCONSISTENT_CLUSTER_ID`
+    /// The cluster id is another one.
     InconsistentClusterId = 104,
-    /// `TRANSACTIONAL_ID_NOT_FOUND`
+    /// There is no such transactional id.
     TransactionalIdNotFound = 105,
-    /// `FETCH_SESSION_TOPIC_ID_ERROR`
+    /// The fetch session mixes topic names and ids.
     FetchSessionTopicIdError = 106,
-    /// `INELIGIBLE_REPLICA`
+    /// The replica may not join the in-sync ones.
     IneligibleReplica = 107,
-    /// `NEW_LEADER_ELECTED`
+    /// The change made another broker leader.
     NewLeaderElected = 108,
-    /// `OFFSET_MOVED_TO_TIERED_STORAGE`
+    /// The offset is in tiered storage only.
     OffsetMovedToTieredStorage = 109,
-    /// `FENCED_MEMBER_EPOCH`
+    /// The member's epoch is older than the group's.
     FencedMemberEpoch = 110,
-    /// `UNRELEASED_INSTANCE_ID`
+    /// Another member still has the instance id.
     UnreleasedInstanceId = 111,
-    /// `UNSUPPORTED_ASSIGNOR`
+    /// The assignor is not offered.
     UnsupportedAssignor = 112,
-    /// `STALE_MEMBER_EPOCH`
+    /// The member's epoch is out of date.
     StaleMemberEpoch = 113,
-    /// `MISMATCHED_ENDPOINT_TYPE`
+    /// Asked the wrong kind of node.
     MismatchedEndpointType = 114,
-    /// `UNSUPPORTED_ENDPOINT_TYPE`
+    /// This kind of node cannot be shown.
     UnsupportedEndpointType = 115,
-    /// `UNKNOWN_CONTROLLER_ID`
+    /// There is no such controller.
     UnknownControllerId = 116,
     /// `UNKNOWN_SUBSCRIPTION_ID`
     UnknownSubscriptionId = 117,
     /// `TELEMETRY_TOO_LARGE`
     TelemetryTooLarge = 118,
-    /// `INVALID_REGISTRATION`
+    /// The registration is not acceptable.
     InvalidRegistration = 119,
-    /// `TRANSACTION_ABORTABLE`
+    /// The transaction must be aborted.
     TransactionAbortable = 120,
-    /// `INVALID_RECORD_STATE`
+    /// The record's state does not allow it.
     InvalidRecordState = 121,
     /// `SHARE_SESSION_NOT_FOUND`
     ShareSessionNotFound = 122,
     /// `INVALID_SHARE_SESSION_EPOCH`
     InvalidShareSessionEpoch = 123,
-    /// `FENCED_STATE_EPOCH`
+    /// A newer owner has taken over the state.
     FencedStateEpoch = 124,
-    /// `INVALID_VOTER_KEY`
+    /// The voter's id or directory is not right.
     InvalidVoterKey = 125,
-    /// `DUPLICATE_VOTER`
+    /// The voter is one already.
     DuplicateVoter = 126,
-    /// `VOTER_NOT_FOUND`
+    /// There is no such voter.
     VoterNotFound = 127,
-    /// `INVALID_REGULAR_EXPRESSION`
+    /// The expression cannot be read.
     InvalidRegularExpression = 128,
-    /// `REBOOTSTRAP_REQUIRED`
+    /// Start again from the bootstrap servers.
     RebootstrapRequired = 129,
     /// `STREAMS_INVALID_TOPOLOGY`
     StreamsInvalidTopology = 130,

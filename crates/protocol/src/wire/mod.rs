@@ -84,3 +84,6 @@ impl Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ pub enum DecodeError {
         /// Bytes that are missing.
         needed: usize,
     },
-    /// A length or count is negative, too large, or more than the bytes left can hold.
+    /// A length or count is negative, more than its type allows, or more than the bytes left can hold.
     #[error("length {length} at byte {at} does not fit the {left} bytes left")]
     BadLength {
         /// Behind the length.
@@ -148,6 +148,7 @@ impl Reader {
         self.at = self.end;
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Option<&[u8]> {
         if self.error.is_some() || count > self.remaining() {
             let (at, needed) = (self.at, count.saturating_sub(self.remaining()));
@@ -159,46 +160,55 @@ impl Reader {
         self.frame.get(at..at + count)
     }
 
+    #[inline]
     fn fixed<const N: usize>(&mut self) -> [u8; N] {
         self.take(N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
     }
 
     /// A boolean; every byte but zero is true.
+    #[inline]
     pub fn bool(&mut self) -> bool {
         self.fixed::<1>() != [0]
     }
 
     /// A signed byte.
+    #[inline]
     pub fn i8(&mut self) -> i8 {
         i8::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn i16(&mut self) -> i16 {
         i16::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn u16(&mut self) -> u16 {
         u16::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn i32(&mut self) -> i32 {
         i32::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn i64(&mut self) -> i64 {
         i64::from_be_bytes(self.fixed())
     }
 
     /// Big endian IEEE 754.
+    #[inline]
     pub fn f64(&mut self) -> f64 {
         f64::from_be_bytes(self.fixed())
     }
 
     /// Sixteen bytes.
+    #[inline]
     pub fn uuid(&mut self) -> Uuid {
         Uuid(self.fixed())
     }
@@ -221,14 +231,20 @@ impl Reader {
         0
     }
 
-    /// A length in the form of the flag; `None` for null. Checked against the bytes left, `min` for each of it.
-    fn length(&mut self, short: bool, min: usize) -> Option<usize> {
-        let length = match (self.flexible, short) {
-            (true, _) => i64::from(self.uvarint()) - 1,
-            (false, true) => i64::from(self.i16()),
-            (false, false) => i64::from(self.i32()),
-        };
-        self.checked_length(length, min)
+    /// A count in the form of the flag; `None` for null. The bytes left must hold `min` for each.
+    fn count(&mut self, min: usize) -> Option<usize> {
+        let count = if self.flexible { i64::from(self.uvarint()) - 1 } else { i64::from(self.i32()) };
+        self.checked_length(count, min)
+    }
+
+    /// The length of a string in the form of the flag; `None` for null.
+    fn text_length(&mut self) -> Option<usize> {
+        let length = if self.flexible { i64::from(self.uvarint()) - 1 } else { i64::from(self.i16()) };
+        if length > i64::from(i16::MAX) {
+            let (at, left) = (self.at, self.remaining());
+            self.fail(DecodeError::BadLength { at, length, left });
+        }
+        self.checked_length(length, 1)
     }
 
     fn checked_length(&mut self, length: i64, min: usize) -> Option<usize> {
@@ -269,7 +285,7 @@ impl Reader {
 
     /// A string or null.
     pub fn nullable_str(&mut self) -> Option<Str> {
-        let length = self.length(true, 1)?;
+        let length = self.text_length()?;
         Some(self.text(length))
     }
 
@@ -290,7 +306,7 @@ impl Reader {
 
     /// Bytes or null.
     pub fn nullable_bytes(&mut self) -> Option<Bytes> {
-        let length = self.length(false, 1)?;
+        let length = self.count(1)?;
         Some(self.slice(length))
     }
 
@@ -324,7 +340,7 @@ impl Reader {
         min: usize,
         mut element: impl FnMut(&mut Self) -> T,
     ) -> Option<Vec<T>> {
-        let count = self.length(false, min)?;
+        let count = self.count(min)?;
         if !self.charge(count.saturating_mul(size_of::<T>())) {
             return None;
         }

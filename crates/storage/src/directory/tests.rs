@@ -276,6 +276,33 @@ fn a_deleted_partition_leaves_nothing_behind_for_its_successor() {
 }
 
 #[test]
+fn a_partition_set_aside_keeps_its_files_and_gives_its_name_free() {
+    let files = FaultyFiles::new();
+    let (directory, _) = open(&files);
+    make_partition(&files, &directory, &orders(0));
+    put(&files, "orders-0/x", "kept");
+    directory.write_checkpoints([(orders(0), progress(100, Some(50)))]).expect("written");
+    let dirs = directory.set_aside(&[orders(0)]).expect("renamed");
+    let name = dirs[0].file_name().and_then(|name| name.to_str()).expect("a name");
+    assert!(name.starts_with("orders-0.") && name.ends_with("-stray"), "{name}");
+    assert_eq!(file(&files, &format!("{name}/x")).as_deref(), Some("kept"));
+    make_partition(&files, &directory, &orders(0));
+    assert_eq!(directory.open_from(&orders(0)), OpenFrom::default());
+    drop(directory);
+    assert_eq!(open(&files).1, Found { partitions: vec![orders(0)], ..Found::default() });
+}
+
+#[test]
+fn what_is_noted_of_a_partition_without_directory_is_not_given_to_its_successor() {
+    let files = FaultyFiles::new();
+    let (directory, _) = open(&files);
+    directory.write_checkpoints([(orders(0), progress(100, Some(50)))]).expect("too late");
+    assert_eq!(directory.open_from(&orders(0)), OpenFrom::default());
+    directory.write_checkpoints([]).expect("written");
+    assert_eq!(file(&files, RECOVERY_POINT_FILE).as_deref(), Some("0\n0\n"));
+}
+
+#[test]
 fn a_deleted_partition_stays_deleted_after_a_power_loss() {
     let files = FaultyFiles::new();
     let (directory, _) = open(&files);

@@ -38,11 +38,11 @@ fn start(threads: usize, gather: Duration) -> Flusher {
 fn requests_during_a_flush_cause_exactly_one_more() {
     let flusher = start(2, NEVER);
     let (item, begins, leaves) = gated();
-    flusher.request(&item, Urgency::Now);
+    flusher.request_of(&item, Urgency::Now);
     begins.recv_timeout(DEADLINE).expect("the first flush begins");
     for _ in 0..100 {
-        flusher.request(&item, Urgency::Now);
-        flusher.request(&item, Urgency::Soon);
+        flusher.request_of(&item, Urgency::Now);
+        flusher.request_of(&item, Urgency::Soon);
     }
     leaves.send(()).expect("it waits");
     begins.recv_timeout(DEADLINE).expect("the second flush begins");
@@ -61,17 +61,17 @@ fn soon_gathers_now_does_not_and_stop_drains() {
         leaves.send(()).expect("kept for the flush");
     }
     for _ in 0..10 {
-        flusher.request(&lazy, Urgency::Soon);
-        flusher.request(&hasty, Urgency::Soon);
+        flusher.request_of(&lazy, Urgency::Soon);
+        flusher.request_of(&hasty, Urgency::Soon);
     }
-    flusher.request(&hasty, Urgency::Now);
+    flusher.request_of(&hasty, Urgency::Now);
     hasty_begins.recv_timeout(DEADLINE).expect("it does not gather any more");
     assert!(lazy_begins.try_recv().is_err(), "it gathers for an hour");
     flusher.stop();
     lazy_begins.try_recv().expect("stop flushes what gathers");
     assert_eq!(flusher.flush_count(), 2);
     flusher.stop();
-    flusher.request(&lazy, Urgency::Now);
+    flusher.request_of(&lazy, Urgency::Now);
     assert_eq!(flusher.flush_count(), 2);
 }
 
@@ -79,6 +79,7 @@ fn soon_gathers_now_does_not_and_stop_drains() {
 fn soon_comes_by_itself() {
     let flusher = start(1, Duration::from_millis(1));
     let (item, begins, leaves) = gated();
+    let item: Arc<dyn Flushable> = item;
     for _ in 0..3 {
         leaves.send(()).expect("kept for the flush");
         flusher.request(&item, Urgency::Soon);
@@ -106,7 +107,7 @@ fn several_items_are_flushed_at_once() {
     let barrier = Arc::new(Barrier::new(3));
     for _ in 0..3 {
         let item = Arc::new(Meets { state: FlushState::default(), barrier: Arc::clone(&barrier) });
-        flusher.request(&item, Urgency::Now);
+        flusher.request_of(&item, Urgency::Now);
     }
     flusher.stop();
     assert_eq!(flusher.flush_count(), 3);
@@ -208,7 +209,7 @@ fn a_flusher_may_be_dropped_by_what_it_flushes() {
     let item = Arc::new(Owner { state: FlushState::default(), flusher: Mutex::default(), done });
     let mut place = item.flusher.lock().expect("nobody has it yet");
     let flusher = place.insert(start(2, NEVER));
-    flusher.request(&item, Urgency::Now);
+    flusher.request_of(&item, Urgency::Now);
     drop(place);
     is_done.recv_timeout(DEADLINE).expect("it does not wait for itself");
 }
@@ -231,10 +232,10 @@ impl Flushable for Panics {
 fn a_panic_stops_neither_thread_nor_item() {
     let flusher = start(1, NEVER);
     let item = Arc::new(Panics { state: FlushState::default(), armed: AtomicBool::new(true) });
-    flusher.request(&item, Urgency::Now);
+    flusher.request_of(&item, Urgency::Now);
     wait_until(|| flusher.panic_count() == 1);
     wait_until(|| item.state.0.load(Ordering::SeqCst) == 0);
-    flusher.request(&item, Urgency::Now);
+    flusher.request_of(&item, Urgency::Now);
     flusher.stop();
     assert_eq!((flusher.flush_count(), flusher.panic_count()), (2, 1));
 }
@@ -278,7 +279,7 @@ fn under_stress_every_write_is_covered_and_no_flush_overlaps() {
                     let item = &items[(write * 31 + writer) % ITEMS];
                     let mine = item.written.fetch_add(1, Ordering::SeqCst) + 1;
                     let urgency = if write % 3 == 0 { Urgency::Now } else { Urgency::Soon };
-                    flusher.request(item, urgency);
+                    flusher.request_of(item, urgency);
                     if write % 1000 == 999 {
                         wait_until(|| item.flushed.load(Ordering::SeqCst) >= mine);
                     }

@@ -99,6 +99,11 @@ impl Listener {
         &self.name
     }
 
+    /// The bound socket, for whoever accepts by other means.
+    pub fn into_socket(self) -> std::net::TcpListener {
+        self.socket
+    }
+
     /// Where it listens, with the port the system chose.
     pub fn local_address(&self) -> SocketAddr {
         self.local

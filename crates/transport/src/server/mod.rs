@@ -3,6 +3,8 @@
 mod connection;
 mod connection_info;
 mod frame_reader;
+#[cfg(test)]
+mod frame_reader_tests;
 mod listener;
 mod memory;
 mod options;

@@ -8,7 +8,7 @@ use crate::wire::{Reader, Records, Str, Tags, Writer};
 #[allow(unused_imports, reason = "not every message has every type")]
 use bytes::Bytes;
 
-/// ConsumerProtocolAssignment.
+/// The partitions that the leader of a group gives to one consumer.
 ///
 /// data, versions 0-3, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -77,7 +77,7 @@ impl TopicPartition {
     }
 }
 
-/// ConsumerProtocolSubscription.
+/// What a consumer wants to read and what it owns already.
 ///
 /// data, versions 0-3, flexible none.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,9 +88,9 @@ pub struct ConsumerProtocolSubscription {
     pub user_data: Option<Bytes>,
     /// (1+)
     pub owned_partitions: Vec<ConsumerProtocolSubscriptionTopicPartition>,
-    /// (2+)
+    /// Counts the rebalances of the group. (2+)
     pub generation_id: i32,
-    /// (3+, null in 3+)
+    /// Where the client is, so that it can read from a near replica. (3+, null in 3+)
     pub rack_id: Option<Str>,
 }
 

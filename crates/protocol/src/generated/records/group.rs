@@ -8,7 +8,7 @@ use crate::wire::{Reader, Records, Str, Tags, Writer};
 #[allow(unused_imports, reason = "not every message has every type")]
 use bytes::Bytes;
 
-/// OffsetCommitKey.
+/// Which offset is meant.
 ///
 /// coordinator-key 1, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -56,14 +56,14 @@ impl crate::wire::Message for OffsetCommitKey {
     }
 }
 
-/// OffsetCommitValue.
+/// A committed offset.
 ///
 /// coordinator-value 1, versions 0-4, flexible 4+.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetCommitValue {
     /// (0+)
     pub offset: i64,
-    /// (3+)
+    /// Rises by one with each election. (3+)
     pub leader_epoch: i32,
     /// (0+)
     pub metadata: Str,
@@ -71,7 +71,7 @@ pub struct OffsetCommitValue {
     pub commit_timestamp: i64,
     /// (1)
     pub expire_timestamp: i64,
-    /// (4+, tag 0)
+    /// Id of the topic, which a deleted and recreated one does not share. (4+, tag 0)
     pub topic_id: Uuid,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -153,7 +153,7 @@ impl crate::wire::Message for OffsetCommitValue {
     }
 }
 
-/// GroupMetadataKey.
+/// Which classic group is meant.
 ///
 /// coordinator-key 2, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -193,12 +193,12 @@ impl crate::wire::Message for GroupMetadataKey {
     }
 }
 
-/// GroupMetadataValue.
+/// A classic group with its members.
 ///
 /// coordinator-value 2, versions 0-4, flexible 4+.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupMetadataValue {
-    /// (0+)
+    /// Kind of group, for example `consumer`; opaque to the broker. (0+)
     pub protocol_type: Str,
     /// (0+)
     pub generation: i32,
@@ -280,7 +280,7 @@ impl crate::wire::Message for GroupMetadataValue {
 pub struct MemberMetadata {
     /// (0+)
     pub member_id: Str,
-    /// (3+, null in 3+)
+    /// Fixed name of a static member, null for others. (3+, null in 3+)
     pub group_instance_id: Option<Str>,
     /// (0+)
     pub client_id: Str,
@@ -352,7 +352,7 @@ impl MemberMetadata {
     }
 }
 
-/// ConsumerGroupMetadataKey.
+/// Which consumer group is meant.
 ///
 /// coordinator-key 3, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -392,14 +392,14 @@ impl crate::wire::Message for ConsumerGroupMetadataKey {
     }
 }
 
-/// ConsumerGroupMetadataValue.
+/// Epoch of a consumer group.
 ///
 /// coordinator-value 3, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ConsumerGroupMetadataValue {
     /// (0+)
     pub epoch: i32,
-    /// (0+, tag 0)
+    /// Hash over the topics subscribed to. (0+, tag 0)
     pub metadata_hash: i64,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -451,7 +451,7 @@ impl crate::wire::Message for ConsumerGroupMetadataValue {
     }
 }
 
-/// ConsumerGroupPartitionMetadataKey.
+/// Which consumer group is meant.
 ///
 /// coordinator-key 4, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -491,7 +491,7 @@ impl crate::wire::Message for ConsumerGroupPartitionMetadataKey {
     }
 }
 
-/// ConsumerGroupPartitionMetadataValue.
+/// Topics that a consumer group has subscribed to, as it last saw them; written by older versions.
 ///
 /// coordinator-value 4, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -567,11 +567,11 @@ impl PartitionMetadata {
 /// Part of `ConsumerGroupPartitionMetadataValue`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TopicMetadata {
-    /// (0+)
+    /// Id of the topic, which a deleted and recreated one does not share. (0+)
     pub topic_id: Uuid,
     /// (0+)
     pub topic_name: Str,
-    /// (0+)
+    /// How many; -1 for the default. (0+)
     pub num_partitions: i32,
     /// (0+)
     pub partition_metadata: Vec<PartitionMetadata>,
@@ -601,7 +601,7 @@ impl TopicMetadata {
     }
 }
 
-/// ConsumerGroupMemberMetadataKey.
+/// Which member is meant.
 ///
 /// coordinator-key 5, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -645,14 +645,14 @@ impl crate::wire::Message for ConsumerGroupMemberMetadataKey {
     }
 }
 
-/// ConsumerGroupMemberMetadataValue.
+/// What a member of a consumer group has said about itself.
 ///
 /// coordinator-value 5, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerGroupMemberMetadataValue {
     /// (0+, null in 0+)
     pub instance_id: Option<Str>,
-    /// (0+, null in 0+)
+    /// Where the client is, so that it can read from a near replica. (0+, null in 0+)
     pub rack_id: Option<Str>,
     /// (0+)
     pub client_id: Str,
@@ -662,7 +662,7 @@ pub struct ConsumerGroupMemberMetadataValue {
     pub subscribed_topic_names: Vec<Str>,
     /// (0+, null in 0+)
     pub subscribed_topic_regex: Option<Str>,
-    /// (0+)
+    /// How long a member may take to join again. (0+)
     pub rebalance_timeout_ms: i32,
     /// (0+, null in 0+)
     pub server_assignor: Option<Str>,
@@ -784,7 +784,7 @@ impl ClassicProtocol {
 /// Part of `ConsumerGroupMemberMetadataValue`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ClassicMemberMetadata {
-    /// (0+)
+    /// A member that is silent for so long is out. (0+)
     pub session_timeout_ms: i32,
     /// (0+)
     pub supported_protocols: Vec<ClassicProtocol>,
@@ -810,7 +810,7 @@ impl ClassicMemberMetadata {
     }
 }
 
-/// ConsumerGroupTargetAssignmentMetadataKey.
+/// Which consumer group is meant.
 ///
 /// coordinator-key 6, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -850,7 +850,7 @@ impl crate::wire::Message for ConsumerGroupTargetAssignmentMetadataKey {
     }
 }
 
-/// ConsumerGroupTargetAssignmentMetadataValue.
+/// Epoch of the assignment that a group is to reach.
 ///
 /// coordinator-value 6, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -909,7 +909,7 @@ impl crate::wire::Message for ConsumerGroupTargetAssignmentMetadataValue {
     }
 }
 
-/// ConsumerGroupTargetAssignmentMemberKey.
+/// Which member is meant.
 ///
 /// coordinator-key 7, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -953,7 +953,7 @@ impl crate::wire::Message for ConsumerGroupTargetAssignmentMemberKey {
     }
 }
 
-/// ConsumerGroupTargetAssignmentMemberValue.
+/// Partitions that a member is to get.
 ///
 /// coordinator-value 7, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1000,7 +1000,7 @@ impl crate::wire::Message for ConsumerGroupTargetAssignmentMemberValue {
 /// Part of `ConsumerGroupTargetAssignmentMemberValue`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TopicPartition {
-    /// (0+)
+    /// Id of the topic, which a deleted and recreated one does not share. (0+)
     pub topic_id: Uuid,
     /// (0+)
     pub partitions: Vec<i32>,
@@ -1026,7 +1026,7 @@ impl TopicPartition {
     }
 }
 
-/// ConsumerGroupCurrentMemberAssignmentKey.
+/// Which member is meant.
 ///
 /// coordinator-key 8, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1070,12 +1070,12 @@ impl crate::wire::Message for ConsumerGroupCurrentMemberAssignmentKey {
     }
 }
 
-/// ConsumerGroupCurrentMemberAssignmentValue.
+/// Partitions that a member has, and those it has still to give up.
 ///
 /// coordinator-value 8, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ConsumerGroupCurrentMemberAssignmentValue {
-    /// (0+)
+    /// Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while. (0+)
     pub member_epoch: i32,
     /// (0+)
     pub previous_member_epoch: i32,
@@ -1133,7 +1133,7 @@ impl crate::wire::Message for ConsumerGroupCurrentMemberAssignmentValue {
 /// Part of `ConsumerGroupCurrentMemberAssignmentValue`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TopicPartitions {
-    /// (0+)
+    /// Id of the topic, which a deleted and recreated one does not share. (0+)
     pub topic_id: Uuid,
     /// (0+)
     pub partitions: Vec<i32>,
@@ -1174,7 +1174,7 @@ impl TopicPartitions {
     }
 }
 
-/// ConsumerGroupRegularExpressionKey.
+/// Which expression of which group is meant.
 ///
 /// coordinator-key 16, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1218,7 +1218,7 @@ impl crate::wire::Message for ConsumerGroupRegularExpressionKey {
     }
 }
 
-/// ConsumerGroupRegularExpressionValue.
+/// Topics that match an expression.
 ///
 /// coordinator-value 16, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1227,7 +1227,7 @@ pub struct ConsumerGroupRegularExpressionValue {
     pub topics: Vec<Str>,
     /// (0+)
     pub version: i64,
-    /// (0+)
+    /// Milliseconds since 1970; negative numbers are marks in ListOffsets (-1 latest, -2 earliest, -3 greatest timestamp, -4 earliest local, -5 latest tiered). (0+)
     pub timestamp: i64,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,

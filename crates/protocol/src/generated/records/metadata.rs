@@ -8,7 +8,7 @@ use crate::wire::{Reader, Records, Str, Tags, Writer};
 #[allow(unused_imports, reason = "not every message has every type")]
 use bytes::Bytes;
 
-/// RegisterBrokerRecord.
+/// A broker has registered.
 ///
 /// metadata 0, versions 0-4, flexible 0+.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,17 +17,17 @@ pub struct RegisterBrokerRecord {
     pub broker_id: i32,
     /// (2+)
     pub is_migrating_zk_broker: bool,
-    /// (0+)
+    /// Random id of this start of the process. (0+)
     pub incarnation_id: Uuid,
-    /// (0+)
+    /// Tells one life of a broker from the next. (0+)
     pub broker_epoch: i64,
     /// (0+)
     pub end_points: Vec<BrokerEndpoint>,
     /// (0+)
     pub features: Vec<BrokerFeature>,
-    /// (0+, null in 0+)
+    /// Where the broker stands; null when unknown. (0+, null in 0+)
     pub rack: Option<Str>,
-    /// (0+)
+    /// Serves no clients until it has caught up. (0+)
     pub fenced: bool,
     /// (1+)
     pub in_controlled_shutdown: bool,
@@ -216,14 +216,14 @@ impl BrokerFeature {
     }
 }
 
-/// UnregisterBrokerRecord.
+/// A broker's registration is gone.
 ///
 /// metadata 1, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct UnregisterBrokerRecord {
     /// (0+)
     pub broker_id: i32,
-    /// (0+)
+    /// Tells one life of a broker from the next. (0+)
     pub broker_epoch: i64,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -264,14 +264,14 @@ impl crate::wire::Message for UnregisterBrokerRecord {
     }
 }
 
-/// TopicRecord.
+/// A topic exists.
 ///
 /// metadata 2, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TopicRecord {
     /// (0+)
     pub name: Str,
-    /// (0+)
+    /// Id of the topic, which a deleted and recreated one does not share. (0+)
     pub topic_id: Uuid,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -312,14 +312,14 @@ impl crate::wire::Message for TopicRecord {
     }
 }
 
-/// PartitionRecord.
+/// A partition with all that is known of it.
 ///
 /// metadata 3, versions 0-2, flexible 0+.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionRecord {
     /// (0+)
     pub partition_id: i32,
-    /// (0+)
+    /// Id of the topic, which a deleted and recreated one does not share. (0+)
     pub topic_id: Uuid,
     /// (0+)
     pub replicas: Vec<i32>,
@@ -331,17 +331,17 @@ pub struct PartitionRecord {
     pub adding_replicas: Vec<i32>,
     /// (0+)
     pub leader: i32,
-    /// (0+, tag 0)
+    /// 1 while the leader recovers from an unclean election. (0+, tag 0)
     pub leader_recovery_state: i8,
-    /// (0+)
+    /// Rises by one with each election. (0+)
     pub leader_epoch: i32,
-    /// (0+)
+    /// Rises by one with each change of the partition. (0+)
     pub partition_epoch: i32,
-    /// (1+)
+    /// Log directories of the replicas, in their order. (1+)
     pub directories: Vec<Uuid>,
-    /// (2+, tag 1, null in 2+)
+    /// Replicas that may become leader without loss though they are not in sync (KIP-966). (2+, tag 1, null in 2+)
     pub eligible_leader_replicas: Option<Vec<i32>>,
-    /// (2+, tag 2, null in 2+)
+    /// Replicas that were last eligible. (2+, tag 2, null in 2+)
     pub last_known_elr: Option<Vec<i32>>,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -457,12 +457,12 @@ impl crate::wire::Message for PartitionRecord {
     }
 }
 
-/// ConfigRecord.
+/// One configuration key of a resource; without a value it is removed.
 ///
 /// metadata 4, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ConfigRecord {
-    /// (0+)
+    /// 2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id. (0+)
     pub resource_type: i8,
     /// (0+)
     pub resource_name: Str,
@@ -513,14 +513,14 @@ impl crate::wire::Message for ConfigRecord {
     }
 }
 
-/// PartitionChangeRecord.
+/// Changes of a partition: only what is set changes.
 ///
 /// metadata 5, versions 0-2, flexible 0+.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionChangeRecord {
     /// (0+)
     pub partition_id: i32,
-    /// (0+)
+    /// Id of the topic, which a deleted and recreated one does not share. (0+)
     pub topic_id: Uuid,
     /// (0+, tag 0, null in 0+)
     pub isr: Option<Vec<i32>>,
@@ -532,13 +532,13 @@ pub struct PartitionChangeRecord {
     pub removing_replicas: Option<Vec<i32>>,
     /// (0+, tag 4, null in 0+)
     pub adding_replicas: Option<Vec<i32>>,
-    /// (0+, tag 5)
+    /// 1 while the leader recovers from an unclean election. (0+, tag 5)
     pub leader_recovery_state: i8,
-    /// (1+, tag 8, null in 1+)
+    /// Log directories of the replicas, in their order. (1+, tag 8, null in 1+)
     pub directories: Option<Vec<Uuid>>,
-    /// (2+, tag 6, null in 2+)
+    /// Replicas that may become leader without loss though they are not in sync (KIP-966). (2+, tag 6, null in 2+)
     pub eligible_leader_replicas: Option<Vec<i32>>,
-    /// (2+, tag 7, null in 2+)
+    /// Replicas that were last eligible. (2+, tag 7, null in 2+)
     pub last_known_elr: Option<Vec<i32>>,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -668,7 +668,7 @@ impl crate::wire::Message for PartitionChangeRecord {
     }
 }
 
-/// FenceBrokerRecord.
+/// A broker is fenced (written by older versions).
 ///
 /// metadata 7, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -716,7 +716,7 @@ impl crate::wire::Message for FenceBrokerRecord {
     }
 }
 
-/// UnfenceBrokerRecord.
+/// A broker is unfenced (written by older versions).
 ///
 /// metadata 8, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -764,12 +764,12 @@ impl crate::wire::Message for UnfenceBrokerRecord {
     }
 }
 
-/// RemoveTopicRecord.
+/// A topic and its partitions are gone.
 ///
 /// metadata 9, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct RemoveTopicRecord {
-    /// (0+)
+    /// Id of the topic, which a deleted and recreated one does not share. (0+)
     pub topic_id: Uuid,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -808,7 +808,7 @@ impl crate::wire::Message for RemoveTopicRecord {
     }
 }
 
-/// UserScramCredentialRecord.
+/// A user's SCRAM credential.
 ///
 /// metadata 11, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -872,7 +872,7 @@ impl crate::wire::Message for UserScramCredentialRecord {
     }
 }
 
-/// FeatureLevelRecord.
+/// The level of a feature.
 ///
 /// metadata 12, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -920,7 +920,7 @@ impl crate::wire::Message for FeatureLevelRecord {
     }
 }
 
-/// ClientQuotaRecord.
+/// A quota of a client.
 ///
 /// metadata 14, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1005,14 +1005,14 @@ impl EntityData {
     }
 }
 
-/// ProducerIdsRecord.
+/// A block of producer ids has been handed out.
 ///
 /// metadata 15, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProducerIdsRecord {
     /// (0+)
     pub broker_id: i32,
-    /// (0+)
+    /// Tells one life of a broker from the next. (0+)
     pub broker_epoch: i64,
     /// (0+)
     pub next_producer_id: i64,
@@ -1063,16 +1063,16 @@ impl crate::wire::Message for ProducerIdsRecord {
     }
 }
 
-/// BrokerRegistrationChangeRecord.
+/// Changes of a broker's registration.
 ///
 /// metadata 17, versions 0-3, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct BrokerRegistrationChangeRecord {
     /// (0+)
     pub broker_id: i32,
-    /// (0+)
+    /// Tells one life of a broker from the next. (0+)
     pub broker_epoch: i64,
-    /// (0+, tag 0)
+    /// Serves no clients until it has caught up. (0+, tag 0)
     pub fenced: i8,
     /// (1+, tag 1)
     pub in_controlled_shutdown: i8,
@@ -1159,18 +1159,18 @@ impl crate::wire::Message for BrokerRegistrationChangeRecord {
     }
 }
 
-/// AccessControlEntryRecord.
+/// An access control entry.
 ///
 /// metadata 18, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AccessControlEntryRecord {
     /// (0+)
     pub id: Uuid,
-    /// (0+)
+    /// 2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id. (0+)
     pub resource_type: i8,
     /// (0+)
     pub resource_name: Str,
-    /// (0+)
+    /// 3 literal, 4 prefix; in filters also 1 any, 2 match. (0+)
     pub pattern_type: i8,
     /// (0+)
     pub principal: Str,
@@ -1178,7 +1178,7 @@ pub struct AccessControlEntryRecord {
     pub host: Str,
     /// (0+)
     pub operation: i8,
-    /// (0+)
+    /// 2 deny, 3 allow; in filters also 1 any. (0+)
     pub permission_type: i8,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -1231,7 +1231,7 @@ impl crate::wire::Message for AccessControlEntryRecord {
     }
 }
 
-/// RemoveAccessControlEntryRecord.
+/// An access control entry is gone.
 ///
 /// metadata 19, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1275,7 +1275,7 @@ impl crate::wire::Message for RemoveAccessControlEntryRecord {
     }
 }
 
-/// NoOpRecord.
+/// Changes nothing; keeps the log moving.
 ///
 /// metadata 20, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1315,7 +1315,7 @@ impl crate::wire::Message for NoOpRecord {
     }
 }
 
-/// RemoveUserScramCredentialRecord.
+/// A user's SCRAM credential is gone.
 ///
 /// metadata 22, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1363,7 +1363,7 @@ impl crate::wire::Message for RemoveUserScramCredentialRecord {
     }
 }
 
-/// BeginTransactionRecord.
+/// The records that follow count together or not at all.
 ///
 /// metadata 23, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1418,7 +1418,7 @@ impl crate::wire::Message for BeginTransactionRecord {
     }
 }
 
-/// EndTransactionRecord.
+/// The records since the begin count.
 ///
 /// metadata 24, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -1458,12 +1458,12 @@ impl crate::wire::Message for EndTransactionRecord {
     }
 }
 
-/// AbortTransactionRecord.
+/// The records since the begin do not count.
 ///
 /// metadata 25, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AbortTransactionRecord {
-    /// (0+, tag 0, null in 0+)
+    /// Why, for people. (0+, tag 0, null in 0+)
     pub reason: Option<Str>,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -1513,16 +1513,16 @@ impl crate::wire::Message for AbortTransactionRecord {
     }
 }
 
-/// RegisterControllerRecord.
+/// A controller has registered.
 ///
 /// metadata 27, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct RegisterControllerRecord {
     /// (0+)
     pub controller_id: i32,
-    /// (0+)
+    /// Random id of this start of the process. (0+)
     pub incarnation_id: Uuid,
-    /// (0+)
+    /// Always false: there is no ZooKeeper. (0+)
     pub zk_migration_ready: bool,
     /// (0+)
     pub end_points: Vec<ControllerEndpoint>,
@@ -1643,7 +1643,7 @@ impl ControllerFeature {
     }
 }
 
-/// ClearElrRecord.
+/// The eligible leader replicas of a topic, or of all, are cleared.
 ///
 /// metadata 28, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]

@@ -8,7 +8,7 @@ use crate::wire::{Reader, Records, Str, Tags, Writer};
 #[allow(unused_imports, reason = "not every message has every type")]
 use bytes::Bytes;
 
-/// QuorumStateData.
+/// The file `quorum-state`: vote and epoch of a node.
 ///
 /// data, versions 0-1, flexible 0+.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub struct QuorumStateData {
     pub cluster_id: Str,
     /// (0+)
     pub leader_id: i32,
-    /// (0+)
+    /// Rises by one with each election. (0+)
     pub leader_epoch: i32,
     /// (0+)
     pub voted_id: i32,
@@ -149,7 +149,7 @@ impl Voter {
     }
 }
 
-/// KRaftVersionRecord.
+/// Control record: version of the quorum's protocol.
 ///
 /// data, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -197,7 +197,7 @@ impl crate::wire::Message for KRaftVersionRecord {
     }
 }
 
-/// LeaderChangeMessage.
+/// Control record: a leader has begun its epoch.
 ///
 /// data, versions 0-1, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -289,7 +289,7 @@ impl LeaderChangeVoter {
     }
 }
 
-/// SnapshotFooterRecord.
+/// Control record: last of a snapshot.
 ///
 /// data, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -333,7 +333,7 @@ impl crate::wire::Message for SnapshotFooterRecord {
     }
 }
 
-/// SnapshotHeaderRecord.
+/// Control record: first of a snapshot.
 ///
 /// data, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -381,7 +381,7 @@ impl crate::wire::Message for SnapshotHeaderRecord {
     }
 }
 
-/// VotersRecord.
+/// Control record: the voters of the quorum.
 ///
 /// data, versions 0, flexible 0+.
 #[derive(Clone, Debug, PartialEq, Default)]

@@ -8,12 +8,12 @@ use crate::wire::{Reader, Records, Str, Tags, Writer};
 #[allow(unused_imports, reason = "not every message has every type")]
 use bytes::Bytes;
 
-/// ControlRecordTypeSchema.
+/// Key of a control record, behind its version.
 ///
 /// data, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ControlRecordTypeSchema {
-    /// (0+)
+    /// 0 abort, 1 commit, 2 leader change, 3 snapshot header, 4 snapshot footer, 5 quorum version, 6 voters. (0+)
     pub r#type: i16,
 }
 
@@ -48,7 +48,7 @@ impl crate::wire::Message for ControlRecordTypeSchema {
     }
 }
 
-/// EndTxnMarker.
+/// Value of the control record that ends a transaction.
 ///
 /// data, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -88,7 +88,7 @@ impl crate::wire::Message for EndTxnMarker {
     }
 }
 
-/// TransactionLogKey.
+/// Which transactional id is meant.
 ///
 /// coordinator-key 0, versions 0, flexible none.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -128,7 +128,7 @@ impl crate::wire::Message for TransactionLogKey {
     }
 }
 
-/// TransactionLogValue.
+/// State of a transactional id.
 ///
 /// coordinator-value 0, versions 0-1, flexible 1+.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,13 +139,13 @@ pub struct TransactionLogValue {
     pub previous_producer_id: i64,
     /// (0+, tag 1)
     pub next_producer_id: i64,
-    /// (0+)
+    /// Rises when an older producer of the same id is to be fenced. (0+)
     pub producer_epoch: i16,
     /// (0+, tag 3)
     pub next_producer_epoch: i16,
-    /// (0+)
+    /// A transaction that is open for longer is aborted. (0+)
     pub transaction_timeout_ms: i32,
-    /// (0+)
+    /// 0 empty, 1 ongoing, 2 prepare commit, 3 prepare abort, 4 complete commit, 5 complete abort, 6 dead, 7 prepare epoch fence. (0+)
     pub transaction_status: i8,
     /// (0+, null in 0+)
     pub transaction_partitions: Option<Vec<PartitionsSchema>>,

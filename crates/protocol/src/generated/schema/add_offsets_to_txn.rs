@@ -9,11 +9,12 @@ pub(super) static ADD_OFFSETS_TO_TXN_REQUEST: Schema = Schema {
     key: Some(25),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(3),
-    description: "AddOffsetsToTxn",
+    description: "Adds a group's offsets to a transaction.",
     fields: &[
         FieldSchema::new("TransactionalId", Type::Str, 0, i16::MAX).is("transactionalId"),
         FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
     ],
     recode: recode::<crate::generated::add_offsets_to_txn::AddOffsetsToTxnRequest>,
@@ -26,10 +27,12 @@ pub(super) static ADD_OFFSETS_TO_TXN_RESPONSE: Schema = Schema {
     key: Some(25),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(3),
-    description: "AddOffsetsToTxn",
+    description: "Adds a group's offsets to a transaction.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
     recode: recode::<crate::generated::add_offsets_to_txn::AddOffsetsToTxnResponse>,
     decode: decode::<crate::generated::add_offsets_to_txn::AddOffsetsToTxnResponse>,

@@ -8,8 +8,11 @@ static ADD_PARTITIONS_TO_TXN_TRANSACTION: StructSchema = StructSchema {
     fields: &[
         FieldSchema::new("TransactionalId", Type::Str, 4, i16::MAX).is("transactionalId").set_key(),
         FieldSchema::new("ProducerId", Type::Int64, 4, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 4, i16::MAX),
-        FieldSchema::new("VerifyOnly", Type::Bool, 4, i16::MAX).default("false"),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 4, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
+        FieldSchema::new("VerifyOnly", Type::Bool, 4, i16::MAX)
+            .default("false")
+            .about("Do not add, only look whether they are in."),
         FieldSchema::new("Topics", Type::Struct(&ADD_PARTITIONS_TO_TXN_TOPIC), 4, i16::MAX).array(),
     ],
 };
@@ -28,11 +31,13 @@ pub(super) static ADD_PARTITIONS_TO_TXN_REQUEST: Schema = Schema {
     key: Some(24),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "AddPartitionsToTxn",
+    description: "Adds partitions to a transaction, or verifies that they are in it.",
     fields: &[
         FieldSchema::new("Transactions", Type::Struct(&ADD_PARTITIONS_TO_TXN_TRANSACTION), 4, i16::MAX)
             .array(),
-        FieldSchema::new("V3AndBelowTransactionalId", Type::Str, 0, 3).is("transactionalId"),
+        FieldSchema::new("V3AndBelowTransactionalId", Type::Str, 0, 3)
+            .is("transactionalId")
+            .about("The one transaction of older versions."),
         FieldSchema::new("V3AndBelowProducerId", Type::Int64, 0, 3).is("producerId"),
         FieldSchema::new("V3AndBelowProducerEpoch", Type::Int16, 0, 3),
         FieldSchema::new("V3AndBelowTopics", Type::Struct(&ADD_PARTITIONS_TO_TXN_TOPIC), 0, 3).array(),
@@ -78,10 +83,13 @@ pub(super) static ADD_PARTITIONS_TO_TXN_RESPONSE: Schema = Schema {
     key: Some(24),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "AddPartitionsToTxn",
+    description: "Adds partitions to a transaction, or verifies that they are in it.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 4, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 4, i16::MAX)
+            .ignorable()
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ResultsByTransaction", Type::Struct(&ADD_PARTITIONS_TO_TXN_RESULT), 4, i16::MAX)
             .array(),
         FieldSchema::new("ResultsByTopicV3AndBelow", Type::Struct(&ADD_PARTITIONS_TO_TXN_TOPIC_RESULT), 0, 3)

@@ -18,10 +18,11 @@ pub(super) static ADD_RAFT_VOTER_REQUEST: Schema = Schema {
     key: Some(80),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "AddRaftVoter",
+    description: "Adds a voter to the metadata quorum.",
     fields: &[
         FieldSchema::new("ClusterId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("How long the broker may take, in milliseconds."),
         FieldSchema::new("VoterId", Type::Int32, 0, i16::MAX),
         FieldSchema::new("VoterDirectoryId", Type::Uuid, 0, i16::MAX),
         FieldSchema::new("Listeners", Type::Struct(&LISTENER), 0, i16::MAX).array(),
@@ -37,14 +38,17 @@ pub(super) static ADD_RAFT_VOTER_RESPONSE: Schema = Schema {
     key: Some(80),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "AddRaftVoter",
+    description: "Adds a voter to the metadata quorum.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
     ],
     recode: recode::<crate::generated::add_raft_voter::AddRaftVoterResponse>,
     decode: decode::<crate::generated::add_raft_voter::AddRaftVoterResponse>,

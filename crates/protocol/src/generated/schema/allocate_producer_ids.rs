@@ -9,10 +9,12 @@ pub(super) static ALLOCATE_PRODUCER_IDS_REQUEST: Schema = Schema {
     key: Some(67),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "AllocateProducerIds",
+    description: "Hands a broker a block of producer ids.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX).default("-1"),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .default("-1")
+            .about("Tells one life of a broker from the next."),
     ],
     recode: recode::<crate::generated::allocate_producer_ids::AllocateProducerIdsRequest>,
     decode: decode::<crate::generated::allocate_producer_ids::AllocateProducerIdsRequest>,
@@ -24,12 +26,16 @@ pub(super) static ALLOCATE_PRODUCER_IDS_RESPONSE: Schema = Schema {
     key: Some(67),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "AllocateProducerIds",
+    description: "Hands a broker a block of producer ids.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ProducerIdStart", Type::Int64, 0, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerIdLen", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ProducerIdStart", Type::Int64, 0, i16::MAX)
+            .is("producerId")
+            .about("First id of the block."),
+        FieldSchema::new("ProducerIdLen", Type::Int32, 0, i16::MAX).about("How many ids."),
     ],
     recode: recode::<crate::generated::allocate_producer_ids::AllocateProducerIdsResponse>,
     decode: decode::<crate::generated::allocate_producer_ids::AllocateProducerIdsResponse>,

@@ -34,10 +34,10 @@ pub(super) static ALTER_CLIENT_QUOTAS_REQUEST: Schema = Schema {
     key: Some(49),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(1),
-    description: "AlterClientQuotas",
+    description: "Sets and removes client quotas.",
     fields: &[
         FieldSchema::new("Entries", Type::Struct(&REQUEST_ENTRY_DATA), 0, i16::MAX).array(),
-        FieldSchema::new("ValidateOnly", Type::Bool, 0, i16::MAX),
+        FieldSchema::new("ValidateOnly", Type::Bool, 0, i16::MAX).about("Check, but change nothing."),
     ],
     recode: recode::<crate::generated::alter_client_quotas::AlterClientQuotasRequest>,
     decode: decode::<crate::generated::alter_client_quotas::AlterClientQuotasRequest>,
@@ -54,8 +54,12 @@ static RESPONSE_ENTITY_DATA: StructSchema = StructSchema {
 static RESPONSE_ENTRY_DATA: StructSchema = StructSchema {
     name: "ResponseEntryData",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Entity", Type::Struct(&RESPONSE_ENTITY_DATA), 0, i16::MAX).array(),
     ],
 };
@@ -66,9 +70,10 @@ pub(super) static ALTER_CLIENT_QUOTAS_RESPONSE: Schema = Schema {
     key: Some(49),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(1),
-    description: "AlterClientQuotas",
+    description: "Sets and removes client quotas.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Entries", Type::Struct(&RESPONSE_ENTRY_DATA), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::alter_client_quotas::AlterClientQuotasResponse>,

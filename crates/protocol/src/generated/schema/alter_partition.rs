@@ -7,7 +7,9 @@ static BROKER_STATE: StructSchema = StructSchema {
     name: "BrokerState",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 3, i16::MAX).is("brokerId"),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 3, i16::MAX).default("-1"),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 3, i16::MAX)
+            .default("-1")
+            .about("Tells one life of a broker from the next."),
     ],
 };
 
@@ -15,18 +17,23 @@ static REQUEST_PARTITION_DATA: StructSchema = StructSchema {
     name: "RequestPartitionData",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX).about("Rises by one with each election."),
         FieldSchema::new("NewIsr", Type::Int32, 0, 2).array().is("brokerId"),
         FieldSchema::new("NewIsrWithEpochs", Type::Struct(&BROKER_STATE), 3, i16::MAX).array(),
-        FieldSchema::new("LeaderRecoveryState", Type::Int8, 1, i16::MAX).default("0"),
-        FieldSchema::new("PartitionEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("LeaderRecoveryState", Type::Int8, 1, i16::MAX)
+            .default("0")
+            .about("1 while the leader recovers from an unclean election."),
+        FieldSchema::new("PartitionEpoch", Type::Int32, 0, i16::MAX)
+            .about("Rises by one with each change of the partition."),
     ],
 };
 
 static REQUEST_TOPIC_DATA: StructSchema = StructSchema {
     name: "RequestTopicData",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 2, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 2, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&REQUEST_PARTITION_DATA), 0, i16::MAX).array(),
     ],
 };
@@ -37,10 +44,12 @@ pub(super) static ALTER_PARTITION_REQUEST: Schema = Schema {
     key: Some(56),
     versions: Versions { min: 2, max: 3 },
     flexible_since: Some(0),
-    description: "AlterPartition",
+    description: "A leader asks the controller for another set of in-sync replicas.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX).default("-1"),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .default("-1")
+            .about("Tells one life of a broker from the next."),
         FieldSchema::new("Topics", Type::Struct(&REQUEST_TOPIC_DATA), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::alter_partition::AlterPartitionRequest>,
@@ -51,19 +60,26 @@ static RESPONSE_PARTITION_DATA: StructSchema = StructSchema {
     name: "ResponsePartitionData",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("LeaderId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX).about("Rises by one with each election."),
         FieldSchema::new("Isr", Type::Int32, 0, i16::MAX).array().is("brokerId"),
-        FieldSchema::new("LeaderRecoveryState", Type::Int8, 1, i16::MAX).default("0").ignorable(),
-        FieldSchema::new("PartitionEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("LeaderRecoveryState", Type::Int8, 1, i16::MAX)
+            .default("0")
+            .ignorable()
+            .about("1 while the leader recovers from an unclean election."),
+        FieldSchema::new("PartitionEpoch", Type::Int32, 0, i16::MAX)
+            .about("Rises by one with each change of the partition."),
     ],
 };
 
 static RESPONSE_TOPIC_DATA: StructSchema = StructSchema {
     name: "ResponseTopicData",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 2, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 2, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&RESPONSE_PARTITION_DATA), 0, i16::MAX).array(),
     ],
 };
@@ -74,10 +90,12 @@ pub(super) static ALTER_PARTITION_RESPONSE: Schema = Schema {
     key: Some(56),
     versions: Versions { min: 2, max: 3 },
     flexible_since: Some(0),
-    description: "AlterPartition",
+    description: "A leader asks the controller for another set of in-sync replicas.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Topics", Type::Struct(&RESPONSE_TOPIC_DATA), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::alter_partition::AlterPartitionResponse>,

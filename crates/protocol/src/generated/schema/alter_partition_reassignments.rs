@@ -29,9 +29,11 @@ pub(super) static ALTER_PARTITION_REASSIGNMENTS_REQUEST: Schema = Schema {
     key: Some(45),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "AlterPartitionReassignments",
+    description: "Moves partitions to other brokers, or cancels that.",
     fields: &[
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX).default("60000"),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .default("60000")
+            .about("How long the broker may take, in milliseconds."),
         FieldSchema::new("AllowReplicationFactorChange", Type::Bool, 1, i16::MAX).default("true"),
         FieldSchema::new("Topics", Type::Struct(&REASSIGNABLE_TOPIC), 0, i16::MAX).array(),
     ],
@@ -43,8 +45,12 @@ static REASSIGNABLE_PARTITION_RESPONSE: StructSchema = StructSchema {
     name: "ReassignablePartitionResponse",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -62,12 +68,17 @@ pub(super) static ALTER_PARTITION_REASSIGNMENTS_RESPONSE: Schema = Schema {
     key: Some(45),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "AlterPartitionReassignments",
+    description: "Moves partitions to other brokers, or cancels that.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("AllowReplicationFactorChange", Type::Bool, 1, i16::MAX).default("true").ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Responses", Type::Struct(&REASSIGNABLE_TOPIC_RESPONSE), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::alter_partition_reassignments::AlterPartitionReassignmentsResponse>,

@@ -28,7 +28,7 @@ pub(super) static ALTER_USER_SCRAM_CREDENTIALS_REQUEST: Schema = Schema {
     key: Some(51),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "AlterUserScramCredentials",
+    description: "Sets and removes SCRAM credentials.",
     fields: &[
         FieldSchema::new("Deletions", Type::Struct(&SCRAM_CREDENTIAL_DELETION), 0, i16::MAX).array(),
         FieldSchema::new("Upsertions", Type::Struct(&SCRAM_CREDENTIAL_UPSERTION), 0, i16::MAX).array(),
@@ -41,8 +41,12 @@ static ALTER_USER_SCRAM_CREDENTIALS_RESULT: StructSchema = StructSchema {
     name: "AlterUserScramCredentialsResult",
     fields: &[
         FieldSchema::new("User", Type::Str, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -52,9 +56,10 @@ pub(super) static ALTER_USER_SCRAM_CREDENTIALS_RESPONSE: Schema = Schema {
     key: Some(51),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "AlterUserScramCredentials",
+    description: "Sets and removes SCRAM credentials.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Results", Type::Struct(&ALTER_USER_SCRAM_CREDENTIALS_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::alter_user_scram_credentials::AlterUserScramCredentialsResponse>,

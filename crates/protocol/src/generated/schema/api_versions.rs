@@ -9,10 +9,12 @@ pub(super) static API_VERSIONS_REQUEST: Schema = Schema {
     key: Some(18),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(3),
-    description: "ApiVersions",
+    description: "Says which APIs and versions the broker speaks; the first request of most clients.",
     fields: &[
-        FieldSchema::new("ClientSoftwareName", Type::Str, 3, i16::MAX).ignorable(),
-        FieldSchema::new("ClientSoftwareVersion", Type::Str, 3, i16::MAX).ignorable(),
+        FieldSchema::new("ClientSoftwareName", Type::Str, 3, i16::MAX)
+            .ignorable()
+            .about("Name of the client library."),
+        FieldSchema::new("ClientSoftwareVersion", Type::Str, 3, i16::MAX).ignorable().about("Its version."),
     ],
     recode: recode::<crate::generated::api_versions::ApiVersionsRequest>,
     decode: decode::<crate::generated::api_versions::ApiVersionsRequest>,
@@ -51,27 +53,36 @@ pub(super) static API_VERSIONS_RESPONSE: Schema = Schema {
     key: Some(18),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(3),
-    description: "ApiVersions",
+    description: "Says which APIs and versions the broker speaks; the first request of most clients.",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ApiKeys", Type::Struct(&API_VERSION), 0, i16::MAX).array(),
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ApiKeys", Type::Struct(&API_VERSION), 0, i16::MAX)
+            .array()
+            .about("Every API that is served."),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("SupportedFeatures", Type::Struct(&SUPPORTED_FEATURE_KEY), 3, i16::MAX)
             .array()
             .tag(0, 3, i16::MAX)
-            .ignorable(),
+            .ignorable()
+            .about("Features and the levels that the broker can do."),
         FieldSchema::new("FinalizedFeaturesEpoch", Type::Int64, 3, i16::MAX)
             .tag(1, 3, i16::MAX)
             .default("-1")
-            .ignorable(),
+            .ignorable()
+            .about("Grows with each change of features; -1 when unknown."),
         FieldSchema::new("FinalizedFeatures", Type::Struct(&FINALIZED_FEATURE_KEY), 3, i16::MAX)
             .array()
             .tag(2, 3, i16::MAX)
-            .ignorable(),
+            .ignorable()
+            .about("Features and their levels in the cluster."),
         FieldSchema::new("ZkMigrationReady", Type::Bool, 3, i16::MAX)
             .tag(3, 3, i16::MAX)
             .default("false")
-            .ignorable(),
+            .ignorable()
+            .about("Always false: there is no ZooKeeper."),
     ],
     recode: recode::<crate::generated::api_versions::ApiVersionsResponse>,
     decode: decode::<crate::generated::api_versions::ApiVersionsResponse>,

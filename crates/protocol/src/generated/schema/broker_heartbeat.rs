@@ -9,10 +9,12 @@ pub(super) static BROKER_HEARTBEAT_REQUEST: Schema = Schema {
     key: Some(63),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "BrokerHeartbeat",
+    description: "A broker tells the controller that it lives.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX).default("-1"),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .default("-1")
+            .about("Tells one life of a broker from the next."),
         FieldSchema::new("CurrentMetadataOffset", Type::Int64, 0, i16::MAX),
         FieldSchema::new("WantFence", Type::Bool, 0, i16::MAX),
         FieldSchema::new("WantShutDown", Type::Bool, 0, i16::MAX),
@@ -33,10 +35,12 @@ pub(super) static BROKER_HEARTBEAT_RESPONSE: Schema = Schema {
     key: Some(63),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "BrokerHeartbeat",
+    description: "A broker tells the controller that it lives.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("IsCaughtUp", Type::Bool, 0, i16::MAX).default("false"),
         FieldSchema::new("IsFenced", Type::Bool, 0, i16::MAX).default("true"),
         FieldSchema::new("ShouldShutDown", Type::Bool, 0, i16::MAX),

@@ -28,14 +28,18 @@ pub(super) static BROKER_REGISTRATION_REQUEST: Schema = Schema {
     key: Some(62),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(0),
-    description: "BrokerRegistration",
+    description: "A broker presents itself to the controller.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
         FieldSchema::new("ClusterId", Type::Str, 0, i16::MAX),
-        FieldSchema::new("IncarnationId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("IncarnationId", Type::Uuid, 0, i16::MAX)
+            .about("Random id of this start of the process."),
         FieldSchema::new("Listeners", Type::Struct(&LISTENER), 0, i16::MAX).array(),
         FieldSchema::new("Features", Type::Struct(&FEATURE), 0, i16::MAX).array(),
-        FieldSchema::new("Rack", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("Rack", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where the broker stands; null when unknown."),
         FieldSchema::new("IsMigratingZkBroker", Type::Bool, 1, i16::MAX).default("false"),
         FieldSchema::new("LogDirs", Type::Uuid, 2, i16::MAX).array().ignorable(),
         FieldSchema::new("PreviousBrokerEpoch", Type::Int64, 3, i16::MAX).default("-1").ignorable(),
@@ -50,11 +54,15 @@ pub(super) static BROKER_REGISTRATION_RESPONSE: Schema = Schema {
     key: Some(62),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(0),
-    description: "BrokerRegistration",
+    description: "A broker presents itself to the controller.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX).default("-1"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .default("-1")
+            .about("Tells one life of a broker from the next."),
     ],
     recode: recode::<crate::generated::broker_registration::BrokerRegistrationResponse>,
     decode: decode::<crate::generated::broker_registration::BrokerRegistrationResponse>,

@@ -9,7 +9,7 @@ pub(super) static CONSUMER_GROUP_DESCRIBE_REQUEST: Schema = Schema {
     key: Some(69),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "ConsumerGroupDescribe",
+    description: "Shows groups of the new consumer protocol.",
     fields: &[
         FieldSchema::new("GroupIds", Type::Str, 0, i16::MAX).array().is("groupId"),
         FieldSchema::new("IncludeAuthorizedOperations", Type::Bool, 0, i16::MAX),
@@ -23,8 +23,12 @@ static MEMBER: StructSchema = StructSchema {
     fields: &[
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX),
         FieldSchema::new("InstanceId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("RackId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("RackId", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where the client is, so that it can read from a near replica."),
+        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX)
+            .about("Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while."),
         FieldSchema::new("ClientId", Type::Str, 0, i16::MAX),
         FieldSchema::new("ClientHost", Type::Str, 0, i16::MAX),
         FieldSchema::new("SubscribedTopicNames", Type::Str, 0, i16::MAX).array().is("topicName"),
@@ -40,22 +44,29 @@ static MEMBER: StructSchema = StructSchema {
 static DESCRIBED_GROUP: StructSchema = StructSchema {
     name: "DescribedGroup",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
         FieldSchema::new("GroupState", Type::Str, 0, i16::MAX),
         FieldSchema::new("GroupEpoch", Type::Int32, 0, i16::MAX),
         FieldSchema::new("AssignmentEpoch", Type::Int32, 0, i16::MAX),
         FieldSchema::new("AssignorName", Type::Str, 0, i16::MAX),
         FieldSchema::new("Members", Type::Struct(&MEMBER), 0, i16::MAX).array(),
-        FieldSchema::new("AuthorizedOperations", Type::Int32, 0, i16::MAX).default("-2147483648"),
+        FieldSchema::new("AuthorizedOperations", Type::Int32, 0, i16::MAX)
+            .default("-2147483648")
+            .about("Bits of the operations allowed; the least number when not asked for."),
     ],
 };
 
 static TOPIC_PARTITIONS: StructSchema = StructSchema {
     name: "TopicPartitions",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("TopicName", Type::Str, 0, i16::MAX).is("topicName"),
         FieldSchema::new("Partitions", Type::Int32, 0, i16::MAX).array(),
     ],
@@ -72,9 +83,10 @@ pub(super) static CONSUMER_GROUP_DESCRIBE_RESPONSE: Schema = Schema {
     key: Some(69),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "ConsumerGroupDescribe",
+    description: "Shows groups of the new consumer protocol.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Groups", Type::Struct(&DESCRIBED_GROUP), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::consumer_group_describe::ConsumerGroupDescribeResponse>,

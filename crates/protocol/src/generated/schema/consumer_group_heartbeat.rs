@@ -6,7 +6,8 @@ use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, dec
 static REQUEST_TOPIC_PARTITIONS: StructSchema = StructSchema {
     name: "RequestTopicPartitions",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Int32, 0, i16::MAX).array(),
     ],
 };
@@ -17,14 +18,20 @@ pub(super) static CONSUMER_GROUP_HEARTBEAT_REQUEST: Schema = Schema {
     key: Some(68),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "ConsumerGroupHeartbeat",
+    description: "Joins, keeps and leaves a group of the new consumer protocol (KIP-848).",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX),
-        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX)
+            .about("Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while."),
         FieldSchema::new("InstanceId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("RackId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("RebalanceTimeoutMs", Type::Int32, 0, i16::MAX).default("-1"),
+        FieldSchema::new("RackId", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where the client is, so that it can read from a near replica."),
+        FieldSchema::new("RebalanceTimeoutMs", Type::Int32, 0, i16::MAX)
+            .default("-1")
+            .about("How long a member may take to join again."),
         FieldSchema::new("SubscribedTopicNames", Type::Str, 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
@@ -53,7 +60,8 @@ static ASSIGNMENT: StructSchema = StructSchema {
 static RESPONSE_TOPIC_PARTITIONS: StructSchema = StructSchema {
     name: "ResponseTopicPartitions",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Int32, 0, i16::MAX).array(),
     ],
 };
@@ -64,14 +72,20 @@ pub(super) static CONSUMER_GROUP_HEARTBEAT_RESPONSE: Schema = Schema {
     key: Some(68),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "ConsumerGroupHeartbeat",
+    description: "Joins, keeps and leaves a group of the new consumer protocol (KIP-848).",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("HeartbeatIntervalMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX)
+            .about("Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while."),
+        FieldSchema::new("HeartbeatIntervalMs", Type::Int32, 0, i16::MAX).about("How often to send this."),
         FieldSchema::new("Assignment", Type::Struct(&ASSIGNMENT), 0, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null"),

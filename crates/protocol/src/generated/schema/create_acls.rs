@@ -4,16 +4,16 @@
 use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, decode, recode};
 
 static ACL_CREATION: StructSchema = StructSchema {
-    name: "AclCreation",
-    fields: &[
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("ResourcePatternType", Type::Int8, 1, i16::MAX).default("3"),
-        FieldSchema::new("Principal", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Host", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX),
-    ],
+name: "AclCreation",
+fields: &[
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("ResourcePatternType", Type::Int8, 1, i16::MAX).default("3"),
+FieldSchema::new("Principal", Type::Str, 0, i16::MAX),
+FieldSchema::new("Host", Type::Str, 0, i16::MAX),
+FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
+FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX).about("2 deny, 3 allow; in filters also 1 any."),
+],
 };
 
 pub(super) static CREATE_ACLS_REQUEST: Schema = Schema {
@@ -22,7 +22,7 @@ pub(super) static CREATE_ACLS_REQUEST: Schema = Schema {
     key: Some(30),
     versions: Versions { min: 1, max: 3 },
     flexible_since: Some(2),
-    description: "CreateAcls",
+    description: "Adds access control entries.",
     fields: &[FieldSchema::new("Creations", Type::Struct(&ACL_CREATION), 0, i16::MAX).array()],
     recode: recode::<crate::generated::create_acls::CreateAclsRequest>,
     decode: decode::<crate::generated::create_acls::CreateAclsRequest>,
@@ -31,8 +31,12 @@ pub(super) static CREATE_ACLS_REQUEST: Schema = Schema {
 static ACL_CREATION_RESULT: StructSchema = StructSchema {
     name: "AclCreationResult",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -42,9 +46,10 @@ pub(super) static CREATE_ACLS_RESPONSE: Schema = Schema {
     key: Some(30),
     versions: Versions { min: 1, max: 3 },
     flexible_since: Some(2),
-    description: "CreateAcls",
+    description: "Adds access control entries.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Results", Type::Struct(&ACL_CREATION_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::create_acls::CreateAclsResponse>,

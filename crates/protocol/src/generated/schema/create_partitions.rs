@@ -16,7 +16,8 @@ static CREATE_PARTITIONS_TOPIC: StructSchema = StructSchema {
         FieldSchema::new("Assignments", Type::Struct(&CREATE_PARTITIONS_ASSIGNMENT), 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
-            .default("null"),
+            .default("null")
+            .about("Replicas chosen by the client; instead of the numbers above."),
     ],
 };
 
@@ -26,11 +27,12 @@ pub(super) static CREATE_PARTITIONS_REQUEST: Schema = Schema {
     key: Some(37),
     versions: Versions { min: 0, max: 3 },
     flexible_since: Some(2),
-    description: "CreatePartitions",
+    description: "Adds partitions to topics.",
     fields: &[
         FieldSchema::new("Topics", Type::Struct(&CREATE_PARTITIONS_TOPIC), 0, i16::MAX).array(),
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ValidateOnly", Type::Bool, 0, i16::MAX),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("How long the broker may take, in milliseconds."),
+        FieldSchema::new("ValidateOnly", Type::Bool, 0, i16::MAX).about("Check, but change nothing."),
     ],
     recode: recode::<crate::generated::create_partitions::CreatePartitionsRequest>,
     decode: decode::<crate::generated::create_partitions::CreatePartitionsRequest>,
@@ -40,8 +42,12 @@ static CREATE_PARTITIONS_TOPIC_RESULT: StructSchema = StructSchema {
     name: "CreatePartitionsTopicResult",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX).is("topicName"),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -51,9 +57,10 @@ pub(super) static CREATE_PARTITIONS_RESPONSE: Schema = Schema {
     key: Some(37),
     versions: Versions { min: 0, max: 3 },
     flexible_since: Some(2),
-    description: "CreatePartitions",
+    description: "Adds partitions to topics.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Results", Type::Struct(&CREATE_PARTITIONS_TOPIC_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::create_partitions::CreatePartitionsResponse>,

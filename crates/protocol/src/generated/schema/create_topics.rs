@@ -23,9 +23,12 @@ static CREATABLE_TOPIC: StructSchema = StructSchema {
     name: "CreatableTopic",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX).is("topicName").set_key(),
-        FieldSchema::new("NumPartitions", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ReplicationFactor", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("Assignments", Type::Struct(&CREATABLE_REPLICA_ASSIGNMENT), 0, i16::MAX).array(),
+        FieldSchema::new("NumPartitions", Type::Int32, 0, i16::MAX).about("How many; -1 for the default."),
+        FieldSchema::new("ReplicationFactor", Type::Int16, 0, i16::MAX)
+            .about("How many; -1 for the default."),
+        FieldSchema::new("Assignments", Type::Struct(&CREATABLE_REPLICA_ASSIGNMENT), 0, i16::MAX)
+            .array()
+            .about("Replicas chosen by the client; instead of the numbers above."),
         FieldSchema::new("Configs", Type::Struct(&CREATABLE_TOPIC_CONFIG), 0, i16::MAX).array(),
     ],
 };
@@ -36,40 +39,57 @@ pub(super) static CREATE_TOPICS_REQUEST: Schema = Schema {
     key: Some(19),
     versions: Versions { min: 2, max: 7 },
     flexible_since: Some(5),
-    description: "CreateTopics",
+    description: "Creates topics.",
     fields: &[
         FieldSchema::new("Topics", Type::Struct(&CREATABLE_TOPIC), 0, i16::MAX).array(),
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX).default("60000"),
-        FieldSchema::new("ValidateOnly", Type::Bool, 1, i16::MAX).default("false"),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .default("60000")
+            .about("How long the broker may take, in milliseconds."),
+        FieldSchema::new("ValidateOnly", Type::Bool, 1, i16::MAX)
+            .default("false")
+            .about("Check, but change nothing."),
     ],
     recode: recode::<crate::generated::create_topics::CreateTopicsRequest>,
     decode: decode::<crate::generated::create_topics::CreateTopicsRequest>,
 };
 
 static CREATABLE_TOPIC_CONFIGS: StructSchema = StructSchema {
-    name: "CreatableTopicConfigs",
-    fields: &[
-        FieldSchema::new("Name", Type::Str, 5, i16::MAX),
-        FieldSchema::new("Value", Type::Str, 5, i16::MAX).nullable(5, i16::MAX).default("null"),
-        FieldSchema::new("ReadOnly", Type::Bool, 5, i16::MAX),
-        FieldSchema::new("ConfigSource", Type::Int8, 5, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("IsSensitive", Type::Bool, 5, i16::MAX),
-    ],
+name: "CreatableTopicConfigs",
+fields: &[
+FieldSchema::new("Name", Type::Str, 5, i16::MAX),
+FieldSchema::new("Value", Type::Str, 5, i16::MAX).nullable(5, i16::MAX).default("null"),
+FieldSchema::new("ReadOnly", Type::Bool, 5, i16::MAX).about("Cannot be changed while the broker runs."),
+FieldSchema::new("ConfigSource", Type::Int8, 5, i16::MAX).default("-1").ignorable().about("1 topic, 2 dynamic broker, 3 dynamic default, 4 static, 5 built in, 6 dynamic logger, 7 client metrics, 8 group."),
+FieldSchema::new("IsSensitive", Type::Bool, 5, i16::MAX).about("The value is a secret and not shown."),
+],
 };
 
 static CREATABLE_TOPIC_RESULT: StructSchema = StructSchema {
     name: "CreatableTopicResult",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX).is("topicName").set_key(),
-        FieldSchema::new("TopicId", Type::Uuid, 7, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 7, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ErrorMessage", Type::Str, 1, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null")
-            .ignorable(),
-        FieldSchema::new("TopicConfigErrorCode", Type::Int16, 5, i16::MAX).tag(0, 5, i16::MAX).ignorable(),
-        FieldSchema::new("NumPartitions", Type::Int32, 5, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("ReplicationFactor", Type::Int16, 5, i16::MAX).default("-1").ignorable(),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
+        FieldSchema::new("TopicConfigErrorCode", Type::Int16, 5, i16::MAX)
+            .tag(0, 5, i16::MAX)
+            .ignorable()
+            .about("Why the configuration is not shown."),
+        FieldSchema::new("NumPartitions", Type::Int32, 5, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("How many; -1 for the default."),
+        FieldSchema::new("ReplicationFactor", Type::Int16, 5, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("How many; -1 for the default."),
         FieldSchema::new("Configs", Type::Struct(&CREATABLE_TOPIC_CONFIGS), 5, i16::MAX)
             .array()
             .nullable(5, i16::MAX)
@@ -84,9 +104,11 @@ pub(super) static CREATE_TOPICS_RESPONSE: Schema = Schema {
     key: Some(19),
     versions: Versions { min: 2, max: 7 },
     flexible_since: Some(5),
-    description: "CreateTopics",
+    description: "Creates topics.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&CREATABLE_TOPIC_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::create_topics::CreateTopicsResponse>,

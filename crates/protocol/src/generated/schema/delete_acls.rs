@@ -12,7 +12,8 @@ static DELETE_ACLS_FILTER: StructSchema = StructSchema {
         FieldSchema::new("PrincipalFilter", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
         FieldSchema::new("HostFilter", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
         FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX),
+        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX)
+            .about("2 deny, 3 allow; in filters also 1 any."),
     ],
 };
 
@@ -22,32 +23,36 @@ pub(super) static DELETE_ACLS_REQUEST: Schema = Schema {
     key: Some(31),
     versions: Versions { min: 1, max: 3 },
     flexible_since: Some(2),
-    description: "DeleteAcls",
+    description: "Removes access control entries.",
     fields: &[FieldSchema::new("Filters", Type::Struct(&DELETE_ACLS_FILTER), 0, i16::MAX).array()],
     recode: recode::<crate::generated::delete_acls::DeleteAclsRequest>,
     decode: decode::<crate::generated::delete_acls::DeleteAclsRequest>,
 };
 
 static DELETE_ACLS_MATCHING_ACL: StructSchema = StructSchema {
-    name: "DeleteAclsMatchingAcl",
-    fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("PatternType", Type::Int8, 1, i16::MAX).default("3"),
-        FieldSchema::new("Principal", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Host", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX),
-    ],
+name: "DeleteAclsMatchingAcl",
+fields: &[
+FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX).about("0 for success, else one of `errors.txt`."),
+FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null").about("What went wrong, for people; null when nothing did."),
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("PatternType", Type::Int8, 1, i16::MAX).default("3").about("3 literal, 4 prefix; in filters also 1 any, 2 match."),
+FieldSchema::new("Principal", Type::Str, 0, i16::MAX),
+FieldSchema::new("Host", Type::Str, 0, i16::MAX),
+FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
+FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX).about("2 deny, 3 allow; in filters also 1 any."),
+],
 };
 
 static DELETE_ACLS_FILTER_RESULT: StructSchema = StructSchema {
     name: "DeleteAclsFilterResult",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("MatchingAcls", Type::Struct(&DELETE_ACLS_MATCHING_ACL), 0, i16::MAX).array(),
     ],
 };
@@ -58,9 +63,10 @@ pub(super) static DELETE_ACLS_RESPONSE: Schema = Schema {
     key: Some(31),
     versions: Versions { min: 1, max: 3 },
     flexible_since: Some(2),
-    description: "DeleteAcls",
+    description: "Removes access control entries.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("FilterResults", Type::Struct(&DELETE_ACLS_FILTER_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::delete_acls::DeleteAclsResponse>,

@@ -9,7 +9,7 @@ pub(super) static DELETE_GROUPS_REQUEST: Schema = Schema {
     key: Some(42),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "DeleteGroups",
+    description: "Deletes empty groups.",
     fields: &[FieldSchema::new("GroupsNames", Type::Str, 0, i16::MAX).array().is("groupId")],
     recode: recode::<crate::generated::delete_groups::DeleteGroupsRequest>,
     decode: decode::<crate::generated::delete_groups::DeleteGroupsRequest>,
@@ -19,7 +19,8 @@ static DELETABLE_GROUP_RESULT: StructSchema = StructSchema {
     name: "DeletableGroupResult",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId").set_key(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -29,9 +30,10 @@ pub(super) static DELETE_GROUPS_RESPONSE: Schema = Schema {
     key: Some(42),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "DeleteGroups",
+    description: "Deletes empty groups.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Results", Type::Struct(&DELETABLE_GROUP_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::delete_groups::DeleteGroupsResponse>,

@@ -7,7 +7,8 @@ static DELETE_RECORDS_PARTITION: StructSchema = StructSchema {
     name: "DeleteRecordsPartition",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("Offset", Type::Int64, 0, i16::MAX),
+        FieldSchema::new("Offset", Type::Int64, 0, i16::MAX)
+            .about("Delete what is before; -1 for everything up to the high watermark."),
     ],
 };
 
@@ -25,10 +26,11 @@ pub(super) static DELETE_RECORDS_REQUEST: Schema = Schema {
     key: Some(21),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "DeleteRecords",
+    description: "Moves the start of partitions forward, so that older records are gone.",
     fields: &[
         FieldSchema::new("Topics", Type::Struct(&DELETE_RECORDS_TOPIC), 0, i16::MAX).array(),
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("How long the broker may take, in milliseconds."),
     ],
     recode: recode::<crate::generated::delete_records::DeleteRecordsRequest>,
     decode: decode::<crate::generated::delete_records::DeleteRecordsRequest>,
@@ -38,8 +40,10 @@ static DELETE_RECORDS_PARTITION_RESULT: StructSchema = StructSchema {
     name: "DeleteRecordsPartitionResult",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX).set_key(),
-        FieldSchema::new("LowWatermark", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("LowWatermark", Type::Int64, 0, i16::MAX)
+            .about("First offset that is left on all replicas."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -57,9 +61,10 @@ pub(super) static DELETE_RECORDS_RESPONSE: Schema = Schema {
     key: Some(21),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "DeleteRecords",
+    description: "Moves the start of partitions forward, so that older records are gone.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&DELETE_RECORDS_TOPIC_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::delete_records::DeleteRecordsResponse>,

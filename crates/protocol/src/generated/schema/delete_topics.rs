@@ -10,7 +10,8 @@ static DELETE_TOPIC_STATE: StructSchema = StructSchema {
             .nullable(6, i16::MAX)
             .default("null")
             .is("topicName"),
-        FieldSchema::new("TopicId", Type::Uuid, 6, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 6, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
     ],
 };
 
@@ -20,11 +21,12 @@ pub(super) static DELETE_TOPICS_REQUEST: Schema = Schema {
     key: Some(20),
     versions: Versions { min: 1, max: 6 },
     flexible_since: Some(4),
-    description: "DeleteTopics",
+    description: "Deletes topics by name or id.",
     fields: &[
         FieldSchema::new("Topics", Type::Struct(&DELETE_TOPIC_STATE), 6, i16::MAX).array(),
         FieldSchema::new("TopicNames", Type::Str, 0, 5).array().is("topicName").ignorable(),
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("How long the broker may take, in milliseconds."),
     ],
     recode: recode::<crate::generated::delete_topics::DeleteTopicsRequest>,
     decode: decode::<crate::generated::delete_topics::DeleteTopicsRequest>,
@@ -38,12 +40,16 @@ static DELETABLE_TOPIC_RESULT: StructSchema = StructSchema {
             .default("null")
             .is("topicName")
             .set_key(),
-        FieldSchema::new("TopicId", Type::Uuid, 6, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 6, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ErrorMessage", Type::Str, 5, i16::MAX)
             .nullable(5, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -53,9 +59,11 @@ pub(super) static DELETE_TOPICS_RESPONSE: Schema = Schema {
     key: Some(20),
     versions: Versions { min: 1, max: 6 },
     flexible_since: Some(4),
-    description: "DeleteTopics",
+    description: "Deletes topics by name or id.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Responses", Type::Struct(&DELETABLE_TOPIC_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::delete_topics::DeleteTopicsResponse>,

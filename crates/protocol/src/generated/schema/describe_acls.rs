@@ -9,7 +9,7 @@ pub(super) static DESCRIBE_ACLS_REQUEST: Schema = Schema {
     key: Some(29),
     versions: Versions { min: 1, max: 3 },
     flexible_since: Some(2),
-    description: "DescribeAcls",
+    description: "Lists access control entries.",
     fields: &[
         FieldSchema::new("ResourceTypeFilter", Type::Int8, 0, i16::MAX),
         FieldSchema::new("ResourceNameFilter", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
@@ -17,7 +17,8 @@ pub(super) static DESCRIBE_ACLS_REQUEST: Schema = Schema {
         FieldSchema::new("PrincipalFilter", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
         FieldSchema::new("HostFilter", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
         FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX),
+        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX)
+            .about("2 deny, 3 allow; in filters also 1 any."),
     ],
     recode: recode::<crate::generated::describe_acls::DescribeAclsRequest>,
     decode: decode::<crate::generated::describe_acls::DescribeAclsRequest>,
@@ -29,18 +30,19 @@ static ACL_DESCRIPTION: StructSchema = StructSchema {
         FieldSchema::new("Principal", Type::Str, 0, i16::MAX),
         FieldSchema::new("Host", Type::Str, 0, i16::MAX),
         FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX),
+        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX)
+            .about("2 deny, 3 allow; in filters also 1 any."),
     ],
 };
 
 static DESCRIBE_ACLS_RESOURCE: StructSchema = StructSchema {
-    name: "DescribeAclsResource",
-    fields: &[
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("PatternType", Type::Int8, 1, i16::MAX).default("3"),
-        FieldSchema::new("Acls", Type::Struct(&ACL_DESCRIPTION), 0, i16::MAX).array(),
-    ],
+name: "DescribeAclsResource",
+fields: &[
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("PatternType", Type::Int8, 1, i16::MAX).default("3").about("3 literal, 4 prefix; in filters also 1 any, 2 match."),
+FieldSchema::new("Acls", Type::Struct(&ACL_DESCRIPTION), 0, i16::MAX).array(),
+],
 };
 
 pub(super) static DESCRIBE_ACLS_RESPONSE: Schema = Schema {
@@ -49,11 +51,16 @@ pub(super) static DESCRIBE_ACLS_RESPONSE: Schema = Schema {
     key: Some(29),
     versions: Versions { min: 1, max: 3 },
     flexible_since: Some(2),
-    description: "DescribeAcls",
+    description: "Lists access control entries.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Resources", Type::Struct(&DESCRIBE_ACLS_RESOURCE), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::describe_acls::DescribeAclsResponse>,

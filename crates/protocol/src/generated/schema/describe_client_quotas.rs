@@ -18,7 +18,7 @@ pub(super) static DESCRIBE_CLIENT_QUOTAS_REQUEST: Schema = Schema {
     key: Some(48),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(1),
-    description: "DescribeClientQuotas",
+    description: "Shows client quotas.",
     fields: &[
         FieldSchema::new("Components", Type::Struct(&COMPONENT_DATA), 0, i16::MAX).array(),
         FieldSchema::new("Strict", Type::Bool, 0, i16::MAX),
@@ -57,11 +57,16 @@ pub(super) static DESCRIBE_CLIENT_QUOTAS_RESPONSE: Schema = Schema {
     key: Some(48),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(1),
-    description: "DescribeClientQuotas",
+    description: "Shows client quotas.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Entries", Type::Struct(&ENTRY_DATA), 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)

@@ -9,10 +9,12 @@ pub(super) static DESCRIBE_CLUSTER_REQUEST: Schema = Schema {
     key: Some(60),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "DescribeCluster",
+    description: "Shows the cluster id, its brokers and controller.",
     fields: &[
         FieldSchema::new("IncludeClusterAuthorizedOperations", Type::Bool, 0, i16::MAX),
-        FieldSchema::new("EndpointType", Type::Int8, 1, i16::MAX).default("1"),
+        FieldSchema::new("EndpointType", Type::Int8, 1, i16::MAX)
+            .default("1")
+            .about("1 brokers, 2 controllers."),
         FieldSchema::new("IncludeFencedBrokers", Type::Bool, 2, i16::MAX),
     ],
     recode: recode::<crate::generated::describe_cluster::DescribeClusterRequest>,
@@ -25,7 +27,10 @@ static DESCRIBE_CLUSTER_BROKER: StructSchema = StructSchema {
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId").set_key(),
         FieldSchema::new("Host", Type::Str, 0, i16::MAX),
         FieldSchema::new("Port", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("Rack", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("Rack", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where the broker stands; null when unknown."),
         FieldSchema::new("IsFenced", Type::Bool, 2, i16::MAX),
     ],
 };
@@ -36,16 +41,25 @@ pub(super) static DESCRIBE_CLUSTER_RESPONSE: Schema = Schema {
     key: Some(60),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "DescribeCluster",
+    description: "Shows the cluster id, its brokers and controller.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("EndpointType", Type::Int8, 1, i16::MAX).default("1"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
+        FieldSchema::new("EndpointType", Type::Int8, 1, i16::MAX)
+            .default("1")
+            .about("1 brokers, 2 controllers."),
         FieldSchema::new("ClusterId", Type::Str, 0, i16::MAX),
         FieldSchema::new("ControllerId", Type::Int32, 0, i16::MAX).default("-1").is("brokerId"),
         FieldSchema::new("Brokers", Type::Struct(&DESCRIBE_CLUSTER_BROKER), 0, i16::MAX).array(),
-        FieldSchema::new("ClusterAuthorizedOperations", Type::Int32, 0, i16::MAX).default("-2147483648"),
+        FieldSchema::new("ClusterAuthorizedOperations", Type::Int32, 0, i16::MAX)
+            .default("-2147483648")
+            .about("Bits of the operations allowed; the least number when not asked for."),
     ],
     recode: recode::<crate::generated::describe_cluster::DescribeClusterResponse>,
     decode: decode::<crate::generated::describe_cluster::DescribeClusterResponse>,

@@ -4,15 +4,12 @@
 use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, decode, recode};
 
 static DESCRIBE_CONFIGS_RESOURCE: StructSchema = StructSchema {
-    name: "DescribeConfigsResource",
-    fields: &[
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("ConfigurationKeys", Type::Str, 0, i16::MAX)
-            .array()
-            .nullable(0, i16::MAX)
-            .default("null"),
-    ],
+name: "DescribeConfigsResource",
+fields: &[
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("ConfigurationKeys", Type::Str, 0, i16::MAX).array().nullable(0, i16::MAX).default("null").about("Keys wanted; null for all."),
+],
 };
 
 pub(super) static DESCRIBE_CONFIGS_REQUEST: Schema = Schema {
@@ -21,11 +18,15 @@ pub(super) static DESCRIBE_CONFIGS_REQUEST: Schema = Schema {
     key: Some(32),
     versions: Versions { min: 1, max: 4 },
     flexible_since: Some(4),
-    description: "DescribeConfigs",
+    description: "Shows the configuration of topics, brokers and other resources.",
     fields: &[
         FieldSchema::new("Resources", Type::Struct(&DESCRIBE_CONFIGS_RESOURCE), 0, i16::MAX).array(),
-        FieldSchema::new("IncludeSynonyms", Type::Bool, 1, i16::MAX).default("false"),
-        FieldSchema::new("IncludeDocumentation", Type::Bool, 3, i16::MAX).default("false"),
+        FieldSchema::new("IncludeSynonyms", Type::Bool, 1, i16::MAX)
+            .default("false")
+            .about("Say where values come from."),
+        FieldSchema::new("IncludeDocumentation", Type::Bool, 3, i16::MAX)
+            .default("false")
+            .about("Explain the keys."),
     ],
     recode: recode::<crate::generated::describe_configs::DescribeConfigsRequest>,
     decode: decode::<crate::generated::describe_configs::DescribeConfigsRequest>,
@@ -41,33 +42,28 @@ static DESCRIBE_CONFIGS_SYNONYM: StructSchema = StructSchema {
 };
 
 static DESCRIBE_CONFIGS_RESOURCE_RESULT: StructSchema = StructSchema {
-    name: "DescribeConfigsResourceResult",
-    fields: &[
-        FieldSchema::new("Name", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Value", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("ReadOnly", Type::Bool, 0, i16::MAX),
-        FieldSchema::new("ConfigSource", Type::Int8, 1, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("IsSensitive", Type::Bool, 0, i16::MAX),
-        FieldSchema::new("Synonyms", Type::Struct(&DESCRIBE_CONFIGS_SYNONYM), 1, i16::MAX)
-            .array()
-            .ignorable(),
-        FieldSchema::new("ConfigType", Type::Int8, 3, i16::MAX).default("0").ignorable(),
-        FieldSchema::new("Documentation", Type::Str, 3, i16::MAX)
-            .nullable(0, i16::MAX)
-            .default("null")
-            .ignorable(),
-    ],
+name: "DescribeConfigsResourceResult",
+fields: &[
+FieldSchema::new("Name", Type::Str, 0, i16::MAX),
+FieldSchema::new("Value", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+FieldSchema::new("ReadOnly", Type::Bool, 0, i16::MAX).about("Cannot be changed while the broker runs."),
+FieldSchema::new("ConfigSource", Type::Int8, 1, i16::MAX).default("-1").ignorable().about("1 topic, 2 dynamic broker, 3 dynamic default, 4 static, 5 built in, 6 dynamic logger, 7 client metrics, 8 group."),
+FieldSchema::new("IsSensitive", Type::Bool, 0, i16::MAX).about("The value is a secret and not shown."),
+FieldSchema::new("Synonyms", Type::Struct(&DESCRIBE_CONFIGS_SYNONYM), 1, i16::MAX).array().ignorable().about("Where else the value could come from, the strongest first."),
+FieldSchema::new("ConfigType", Type::Int8, 3, i16::MAX).default("0").ignorable().about("Type of the value: 1 boolean, 2 string, 3 int, 4 short, 5 long, 6 double, 7 list, 8 class, 9 password."),
+FieldSchema::new("Documentation", Type::Str, 3, i16::MAX).nullable(0, i16::MAX).default("null").ignorable(),
+],
 };
 
 static DESCRIBE_CONFIGS_RESULT: StructSchema = StructSchema {
-    name: "DescribeConfigsResult",
-    fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Configs", Type::Struct(&DESCRIBE_CONFIGS_RESOURCE_RESULT), 0, i16::MAX).array(),
-    ],
+name: "DescribeConfigsResult",
+fields: &[
+FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX).about("0 for success, else one of `errors.txt`."),
+FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null").about("What went wrong, for people; null when nothing did."),
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("Configs", Type::Struct(&DESCRIBE_CONFIGS_RESOURCE_RESULT), 0, i16::MAX).array(),
+],
 };
 
 pub(super) static DESCRIBE_CONFIGS_RESPONSE: Schema = Schema {
@@ -76,9 +72,10 @@ pub(super) static DESCRIBE_CONFIGS_RESPONSE: Schema = Schema {
     key: Some(32),
     versions: Versions { min: 1, max: 4 },
     flexible_since: Some(4),
-    description: "DescribeConfigs",
+    description: "Shows the configuration of topics, brokers and other resources.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Results", Type::Struct(&DESCRIBE_CONFIGS_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::describe_configs::DescribeConfigsResponse>,

@@ -9,7 +9,7 @@ pub(super) static DESCRIBE_GROUPS_REQUEST: Schema = Schema {
     key: Some(15),
     versions: Versions { min: 0, max: 6 },
     flexible_since: Some(5),
-    description: "DescribeGroups",
+    description: "Shows classic groups with their members and assignments.",
     fields: &[
         FieldSchema::new("Groups", Type::Str, 0, i16::MAX).array().is("groupId"),
         FieldSchema::new("IncludeAuthorizedOperations", Type::Bool, 3, i16::MAX),
@@ -25,7 +25,8 @@ static DESCRIBED_GROUP_MEMBER: StructSchema = StructSchema {
         FieldSchema::new("GroupInstanceId", Type::Str, 4, i16::MAX)
             .nullable(4, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("Fixed name of a static member, null for others."),
         FieldSchema::new("ClientId", Type::Str, 0, i16::MAX),
         FieldSchema::new("ClientHost", Type::Str, 0, i16::MAX),
         FieldSchema::new("MemberMetadata", Type::Bytes, 0, i16::MAX),
@@ -36,14 +37,21 @@ static DESCRIBED_GROUP_MEMBER: StructSchema = StructSchema {
 static DESCRIBED_GROUP: StructSchema = StructSchema {
     name: "DescribedGroup",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 6, i16::MAX).nullable(6, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 6, i16::MAX)
+            .nullable(6, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
         FieldSchema::new("GroupState", Type::Str, 0, i16::MAX),
-        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX),
+        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX)
+            .about("Kind of group, for example `consumer`; opaque to the broker."),
         FieldSchema::new("ProtocolData", Type::Str, 0, i16::MAX),
         FieldSchema::new("Members", Type::Struct(&DESCRIBED_GROUP_MEMBER), 0, i16::MAX).array(),
-        FieldSchema::new("AuthorizedOperations", Type::Int32, 3, i16::MAX).default("-2147483648"),
+        FieldSchema::new("AuthorizedOperations", Type::Int32, 3, i16::MAX)
+            .default("-2147483648")
+            .about("Bits of the operations allowed; the least number when not asked for."),
     ],
 };
 
@@ -53,9 +61,11 @@ pub(super) static DESCRIBE_GROUPS_RESPONSE: Schema = Schema {
     key: Some(15),
     versions: Versions { min: 0, max: 6 },
     flexible_since: Some(5),
-    description: "DescribeGroups",
+    description: "Shows classic groups with their members and assignments.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Groups", Type::Struct(&DESCRIBED_GROUP), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::describe_groups::DescribeGroupsResponse>,

@@ -17,7 +17,7 @@ pub(super) static DESCRIBE_LOG_DIRS_REQUEST: Schema = Schema {
     key: Some(35),
     versions: Versions { min: 1, max: 5 },
     flexible_since: Some(2),
-    description: "DescribeLogDirs",
+    description: "Shows log directories and the sizes of the partitions in them.",
     fields: &[FieldSchema::new("Topics", Type::Struct(&DESCRIBABLE_LOG_DIR_TOPIC), 0, i16::MAX)
         .array()
         .nullable(0, i16::MAX)
@@ -31,8 +31,9 @@ static DESCRIBE_LOG_DIRS_PARTITION: StructSchema = StructSchema {
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
         FieldSchema::new("PartitionSize", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("OffsetLag", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("IsFutureKey", Type::Bool, 0, i16::MAX),
+        FieldSchema::new("OffsetLag", Type::Int64, 0, i16::MAX).about("How far the copy is behind."),
+        FieldSchema::new("IsFutureKey", Type::Bool, 0, i16::MAX)
+            .about("A copy that is about to replace the present one."),
     ],
 };
 
@@ -47,11 +48,18 @@ static DESCRIBE_LOG_DIRS_TOPIC: StructSchema = StructSchema {
 static DESCRIBE_LOG_DIRS_RESULT: StructSchema = StructSchema {
     name: "DescribeLogDirsResult",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("LogDir", Type::Str, 0, i16::MAX),
         FieldSchema::new("Topics", Type::Struct(&DESCRIBE_LOG_DIRS_TOPIC), 0, i16::MAX).array(),
-        FieldSchema::new("TotalBytes", Type::Int64, 4, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("UsableBytes", Type::Int64, 4, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("TotalBytes", Type::Int64, 4, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Size of the volume; -1 when unknown."),
+        FieldSchema::new("UsableBytes", Type::Int64, 4, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Free space of the volume; -1 when unknown."),
         FieldSchema::new("IsCordoned", Type::Bool, 5, i16::MAX).default("false").ignorable(),
     ],
 };
@@ -62,10 +70,13 @@ pub(super) static DESCRIBE_LOG_DIRS_RESPONSE: Schema = Schema {
     key: Some(35),
     versions: Versions { min: 1, max: 5 },
     flexible_since: Some(2),
-    description: "DescribeLogDirs",
+    description: "Shows log directories and the sizes of the partitions in them.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 3, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 3, i16::MAX)
+            .ignorable()
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Results", Type::Struct(&DESCRIBE_LOG_DIRS_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::describe_log_dirs::DescribeLogDirsResponse>,

@@ -17,7 +17,7 @@ pub(super) static DESCRIBE_PRODUCERS_REQUEST: Schema = Schema {
     key: Some(61),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeProducers",
+    description: "Shows the producers that are active on partitions.",
     fields: &[FieldSchema::new("Topics", Type::Struct(&TOPIC_REQUEST), 0, i16::MAX).array()],
     recode: recode::<crate::generated::describe_producers::DescribeProducersRequest>,
     decode: decode::<crate::generated::describe_producers::DescribeProducersRequest>,
@@ -27,7 +27,8 @@ static PRODUCER_STATE: StructSchema = StructSchema {
     name: "ProducerState",
     fields: &[
         FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ProducerEpoch", Type::Int32, 0, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
         FieldSchema::new("LastSequence", Type::Int32, 0, i16::MAX).default("-1"),
         FieldSchema::new("LastTimestamp", Type::Int64, 0, i16::MAX).default("-1"),
         FieldSchema::new("CoordinatorEpoch", Type::Int32, 0, i16::MAX),
@@ -39,8 +40,12 @@ static PARTITION_RESPONSE: StructSchema = StructSchema {
     name: "PartitionResponse",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("ActiveProducers", Type::Struct(&PRODUCER_STATE), 0, i16::MAX).array(),
     ],
 };
@@ -59,9 +64,10 @@ pub(super) static DESCRIBE_PRODUCERS_RESPONSE: Schema = Schema {
     key: Some(61),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeProducers",
+    description: "Shows the producers that are active on partitions.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&TOPIC_RESPONSE), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::describe_producers::DescribeProducersResponse>,

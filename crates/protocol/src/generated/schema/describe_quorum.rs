@@ -22,7 +22,7 @@ pub(super) static DESCRIBE_QUORUM_REQUEST: Schema = Schema {
     key: Some(55),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "DescribeQuorum",
+    description: "Shows voters and observers of the metadata quorum.",
     fields: &[FieldSchema::new("Topics", Type::Struct(&REQUEST_TOPIC_DATA), 0, i16::MAX).array()],
     recode: recode::<crate::generated::describe_quorum::DescribeQuorumRequest>,
     decode: decode::<crate::generated::describe_quorum::DescribeQuorumRequest>,
@@ -32,14 +32,17 @@ static RESPONSE_PARTITION_DATA: StructSchema = StructSchema {
     name: "ResponsePartitionData",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ErrorMessage", Type::Str, 2, i16::MAX)
             .nullable(2, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("LeaderId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("HighWatermark", Type::Int64, 0, i16::MAX),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX).about("Rises by one with each election."),
+        FieldSchema::new("HighWatermark", Type::Int64, 0, i16::MAX)
+            .about("First offset that is not yet on all in-sync replicas."),
         FieldSchema::new("CurrentVoters", Type::Struct(&REPLICA_STATE), 0, i16::MAX).array(),
         FieldSchema::new("Observers", Type::Struct(&REPLICA_STATE), 0, i16::MAX).array(),
     ],
@@ -65,7 +68,10 @@ static LISTENER: StructSchema = StructSchema {
 static NODE: StructSchema = StructSchema {
     name: "Node",
     fields: &[
-        FieldSchema::new("NodeId", Type::Int32, 2, i16::MAX).is("brokerId").set_key(),
+        FieldSchema::new("NodeId", Type::Int32, 2, i16::MAX)
+            .is("brokerId")
+            .set_key()
+            .about("Id of the broker."),
         FieldSchema::new("Listeners", Type::Struct(&LISTENER), 2, i16::MAX).array(),
     ],
 };
@@ -73,8 +79,11 @@ static NODE: StructSchema = StructSchema {
 static REPLICA_STATE: StructSchema = StructSchema {
     name: "ReplicaState",
     fields: &[
-        FieldSchema::new("ReplicaId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("ReplicaDirectoryId", Type::Uuid, 2, i16::MAX),
+        FieldSchema::new("ReplicaId", Type::Int32, 0, i16::MAX)
+            .is("brokerId")
+            .about("The follower that asks; -1 for a consumer."),
+        FieldSchema::new("ReplicaDirectoryId", Type::Uuid, 2, i16::MAX)
+            .about("Directory of the follower's copy."),
         FieldSchema::new("LogEndOffset", Type::Int64, 0, i16::MAX),
         FieldSchema::new("LastFetchTimestamp", Type::Int64, 1, i16::MAX).default("-1").ignorable(),
         FieldSchema::new("LastCaughtUpTimestamp", Type::Int64, 1, i16::MAX).default("-1").ignorable(),
@@ -87,13 +96,15 @@ pub(super) static DESCRIBE_QUORUM_RESPONSE: Schema = Schema {
     key: Some(55),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "DescribeQuorum",
+    description: "Shows voters and observers of the metadata quorum.",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ErrorMessage", Type::Str, 2, i16::MAX)
             .nullable(2, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Topics", Type::Struct(&RESPONSE_TOPIC_DATA), 0, i16::MAX).array(),
         FieldSchema::new("Nodes", Type::Struct(&NODE), 2, i16::MAX).array(),
     ],

@@ -22,11 +22,16 @@ pub(super) static DESCRIBE_TOPIC_PARTITIONS_REQUEST: Schema = Schema {
     key: Some(75),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeTopicPartitions",
+    description: "Shows topics and partitions page by page.",
     fields: &[
         FieldSchema::new("Topics", Type::Struct(&TOPIC_REQUEST), 0, i16::MAX).array(),
-        FieldSchema::new("ResponsePartitionLimit", Type::Int32, 0, i16::MAX).default("2000"),
-        FieldSchema::new("Cursor", Type::Struct(&CURSOR), 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ResponsePartitionLimit", Type::Int32, 0, i16::MAX)
+            .default("2000")
+            .about("At most this many partitions in one answer."),
+        FieldSchema::new("Cursor", Type::Struct(&CURSOR), 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where to start."),
     ],
     recode: recode::<crate::generated::describe_topic_partitions::DescribeTopicPartitionsRequest>,
     decode: decode::<crate::generated::describe_topic_partitions::DescribeTopicPartitionsRequest>,
@@ -35,37 +40,59 @@ pub(super) static DESCRIBE_TOPIC_PARTITIONS_REQUEST: Schema = Schema {
 static DESCRIBE_TOPIC_PARTITIONS_RESPONSE_PARTITION: StructSchema = StructSchema {
     name: "DescribeTopicPartitionsResponsePartition",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
         FieldSchema::new("LeaderId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("ReplicaNodes", Type::Int32, 0, i16::MAX).array().is("brokerId"),
-        FieldSchema::new("IsrNodes", Type::Int32, 0, i16::MAX).array().is("brokerId"),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Rises by one with each election."),
+        FieldSchema::new("ReplicaNodes", Type::Int32, 0, i16::MAX)
+            .array()
+            .is("brokerId")
+            .about("All replicas, the preferred leader first."),
+        FieldSchema::new("IsrNodes", Type::Int32, 0, i16::MAX)
+            .array()
+            .is("brokerId")
+            .about("In-sync replicas."),
         FieldSchema::new("EligibleLeaderReplicas", Type::Int32, 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
             .default("null")
-            .is("brokerId"),
+            .is("brokerId")
+            .about("Replicas that may become leader without loss though they are not in sync (KIP-966)."),
         FieldSchema::new("LastKnownElr", Type::Int32, 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
             .default("null")
-            .is("brokerId"),
-        FieldSchema::new("OfflineReplicas", Type::Int32, 0, i16::MAX).array().is("brokerId").ignorable(),
+            .is("brokerId")
+            .about("Replicas that were last eligible."),
+        FieldSchema::new("OfflineReplicas", Type::Int32, 0, i16::MAX)
+            .array()
+            .is("brokerId")
+            .ignorable()
+            .about("Replicas that are not there."),
     ],
 };
 
 static DESCRIBE_TOPIC_PARTITIONS_RESPONSE_TOPIC: StructSchema = StructSchema {
     name: "DescribeTopicPartitionsResponseTopic",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Name", Type::Str, 0, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null")
             .is("topicName")
             .set_key(),
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX).ignorable(),
-        FieldSchema::new("IsInternal", Type::Bool, 0, i16::MAX).default("false").ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
+        FieldSchema::new("IsInternal", Type::Bool, 0, i16::MAX)
+            .default("false")
+            .ignorable()
+            .about("Used by the brokers themselves."),
         FieldSchema::new(
             "Partitions",
             Type::Struct(&DESCRIBE_TOPIC_PARTITIONS_RESPONSE_PARTITION),
@@ -73,7 +100,9 @@ static DESCRIBE_TOPIC_PARTITIONS_RESPONSE_TOPIC: StructSchema = StructSchema {
             i16::MAX,
         )
         .array(),
-        FieldSchema::new("TopicAuthorizedOperations", Type::Int32, 0, i16::MAX).default("-2147483648"),
+        FieldSchema::new("TopicAuthorizedOperations", Type::Int32, 0, i16::MAX)
+            .default("-2147483648")
+            .about("Bits of the operations allowed; the least number when not asked for."),
     ],
 };
 
@@ -83,14 +112,17 @@ pub(super) static DESCRIBE_TOPIC_PARTITIONS_RESPONSE: Schema = Schema {
     key: Some(75),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeTopicPartitions",
+    description: "Shows topics and partitions page by page.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&DESCRIBE_TOPIC_PARTITIONS_RESPONSE_TOPIC), 0, i16::MAX)
             .array(),
         FieldSchema::new("NextCursor", Type::Struct(&CURSOR), 0, i16::MAX)
             .nullable(0, i16::MAX)
-            .default("null"),
+            .default("null")
+            .about("Where to go on; null at the end."),
     ],
     recode: recode::<crate::generated::describe_topic_partitions::DescribeTopicPartitionsResponse>,
     decode: decode::<crate::generated::describe_topic_partitions::DescribeTopicPartitionsResponse>,

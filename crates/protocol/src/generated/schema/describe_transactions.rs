@@ -9,7 +9,7 @@ pub(super) static DESCRIBE_TRANSACTIONS_REQUEST: Schema = Schema {
     key: Some(65),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeTransactions",
+    description: "Shows transactions by transactional id.",
     fields: &[FieldSchema::new("TransactionalIds", Type::Str, 0, i16::MAX).array().is("transactionalId")],
     recode: recode::<crate::generated::describe_transactions::DescribeTransactionsRequest>,
     decode: decode::<crate::generated::describe_transactions::DescribeTransactionsRequest>,
@@ -26,13 +26,16 @@ static TOPIC_DATA: StructSchema = StructSchema {
 static TRANSACTION_STATE: StructSchema = StructSchema {
     name: "TransactionState",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("TransactionalId", Type::Str, 0, i16::MAX).is("transactionalId"),
         FieldSchema::new("TransactionState", Type::Str, 0, i16::MAX),
-        FieldSchema::new("TransactionTimeoutMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("TransactionTimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("A transaction that is open for longer is aborted."),
         FieldSchema::new("TransactionStartTimeMs", Type::Int64, 0, i16::MAX),
         FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
         FieldSchema::new("Topics", Type::Struct(&TOPIC_DATA), 0, i16::MAX).array(),
     ],
 };
@@ -43,9 +46,10 @@ pub(super) static DESCRIBE_TRANSACTIONS_RESPONSE: Schema = Schema {
     key: Some(65),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeTransactions",
+    description: "Shows transactions by transactional id.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("TransactionStates", Type::Struct(&TRANSACTION_STATE), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::describe_transactions::DescribeTransactionsResponse>,

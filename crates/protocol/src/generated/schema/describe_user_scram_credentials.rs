@@ -12,7 +12,7 @@ pub(super) static DESCRIBE_USER_SCRAM_CREDENTIALS_REQUEST: Schema = Schema {
     key: Some(50),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeUserScramCredentials",
+    description: "Shows which users have SCRAM credentials.",
     fields: &[FieldSchema::new("Users", Type::Struct(&USER_NAME), 0, i16::MAX)
         .array()
         .nullable(0, i16::MAX)
@@ -33,8 +33,12 @@ static DESCRIBE_USER_SCRAM_CREDENTIALS_RESULT: StructSchema = StructSchema {
     name: "DescribeUserScramCredentialsResult",
     fields: &[
         FieldSchema::new("User", Type::Str, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("CredentialInfos", Type::Struct(&CREDENTIAL_INFO), 0, i16::MAX).array(),
     ],
 };
@@ -45,11 +49,16 @@ pub(super) static DESCRIBE_USER_SCRAM_CREDENTIALS_RESPONSE: Schema = Schema {
     key: Some(50),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "DescribeUserScramCredentials",
+    description: "Shows which users have SCRAM credentials.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Results", Type::Struct(&DESCRIBE_USER_SCRAM_CREDENTIALS_RESULT), 0, i16::MAX)
             .array(),
     ],

@@ -17,14 +17,16 @@ pub(super) static ELECT_LEADERS_REQUEST: Schema = Schema {
     key: Some(43),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "ElectLeaders",
+    description: "Starts elections of partition leaders.",
     fields: &[
-        FieldSchema::new("ElectionType", Type::Int8, 1, i16::MAX),
+        FieldSchema::new("ElectionType", Type::Int8, 1, i16::MAX).about("0 preferred, 1 unclean."),
         FieldSchema::new("TopicPartitions", Type::Struct(&TOPIC_PARTITIONS), 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
             .default("null"),
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX).default("60000"),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .default("60000")
+            .about("How long the broker may take, in milliseconds."),
     ],
     recode: recode::<crate::generated::elect_leaders::ElectLeadersRequest>,
     decode: decode::<crate::generated::elect_leaders::ElectLeadersRequest>,
@@ -34,8 +36,12 @@ static PARTITION_RESULT: StructSchema = StructSchema {
     name: "PartitionResult",
     fields: &[
         FieldSchema::new("PartitionId", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -53,10 +59,12 @@ pub(super) static ELECT_LEADERS_RESPONSE: Schema = Schema {
     key: Some(43),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "ElectLeaders",
+    description: "Starts elections of partition leaders.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 1, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 1, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ReplicaElectionResults", Type::Struct(&REPLICA_ELECTION_RESULT), 0, i16::MAX)
             .array(),
     ],

@@ -9,12 +9,13 @@ pub(super) static END_TXN_REQUEST: Schema = Schema {
     key: Some(26),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "EndTxn",
+    description: "Commits or aborts a transaction.",
     fields: &[
         FieldSchema::new("TransactionalId", Type::Str, 0, i16::MAX).is("transactionalId"),
         FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("Committed", Type::Bool, 0, i16::MAX),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
+        FieldSchema::new("Committed", Type::Bool, 0, i16::MAX).about("True to commit, false to abort."),
     ],
     recode: recode::<crate::generated::end_txn::EndTxnRequest>,
     decode: decode::<crate::generated::end_txn::EndTxnRequest>,
@@ -26,12 +27,17 @@ pub(super) static END_TXN_RESPONSE: Schema = Schema {
     key: Some(26),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "EndTxn",
+    description: "Commits or aborts a transaction.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ProducerId", Type::Int64, 5, i16::MAX).default("-1").is("producerId").ignorable(),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 5, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 5, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Rises when an older producer of the same id is to be fenced."),
     ],
     recode: recode::<crate::generated::end_txn::EndTxnResponse>,
     decode: decode::<crate::generated::end_txn::EndTxnResponse>,

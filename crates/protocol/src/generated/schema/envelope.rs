@@ -9,7 +9,7 @@ pub(super) static ENVELOPE_REQUEST: Schema = Schema {
     key: Some(58),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "Envelope",
+    description: "Carries a client's request from a broker to the controller.",
     fields: &[
         FieldSchema::new("RequestData", Type::Bytes, 0, i16::MAX),
         FieldSchema::new("RequestPrincipal", Type::Bytes, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
@@ -25,10 +25,11 @@ pub(super) static ENVELOPE_RESPONSE: Schema = Schema {
     key: Some(58),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "Envelope",
+    description: "Carries a client's request from a broker to the controller.",
     fields: &[
         FieldSchema::new("ResponseData", Type::Bytes, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
     recode: recode::<crate::generated::envelope::EnvelopeResponse>,
     decode: decode::<crate::generated::envelope::EnvelopeResponse>,

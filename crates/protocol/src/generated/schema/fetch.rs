@@ -6,8 +6,13 @@ use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, dec
 static REPLICA_STATE: StructSchema = StructSchema {
     name: "ReplicaState",
     fields: &[
-        FieldSchema::new("ReplicaId", Type::Int32, 15, i16::MAX).default("-1").is("brokerId"),
-        FieldSchema::new("ReplicaEpoch", Type::Int64, 15, i16::MAX).default("-1"),
+        FieldSchema::new("ReplicaId", Type::Int32, 15, i16::MAX)
+            .default("-1")
+            .is("brokerId")
+            .about("The follower that asks; -1 for a consumer."),
+        FieldSchema::new("ReplicaEpoch", Type::Int64, 15, i16::MAX)
+            .default("-1")
+            .about("Epoch of the broker that asks."),
     ],
 };
 
@@ -15,16 +20,29 @@ static FETCH_PARTITION: StructSchema = StructSchema {
     name: "FetchPartition",
     fields: &[
         FieldSchema::new("Partition", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("CurrentLeaderEpoch", Type::Int32, 9, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("FetchOffset", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("LastFetchedEpoch", Type::Int32, 12, i16::MAX).default("-1"),
-        FieldSchema::new("LogStartOffset", Type::Int64, 5, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("PartitionMaxBytes", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ReplicaDirectoryId", Type::Uuid, 17, i16::MAX).tag(0, 17, i16::MAX).ignorable(),
+        FieldSchema::new("CurrentLeaderEpoch", Type::Int32, 9, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Epoch that the client knows; an older or newer one is refused, -1 is not checked."),
+        FieldSchema::new("FetchOffset", Type::Int64, 0, i16::MAX).about("First offset wanted."),
+        FieldSchema::new("LastFetchedEpoch", Type::Int32, 12, i16::MAX)
+            .default("-1")
+            .about("Leader epoch of the last record that the follower has."),
+        FieldSchema::new("LogStartOffset", Type::Int64, 5, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("First offset that the log has."),
+        FieldSchema::new("PartitionMaxBytes", Type::Int32, 0, i16::MAX)
+            .about("The limit for this partition."),
+        FieldSchema::new("ReplicaDirectoryId", Type::Uuid, 17, i16::MAX)
+            .tag(0, 17, i16::MAX)
+            .ignorable()
+            .about("Directory of the follower's copy."),
         FieldSchema::new("HighWatermark", Type::Int64, 18, i16::MAX)
             .tag(1, 18, i16::MAX)
             .default("9223372036854775807")
-            .ignorable(),
+            .ignorable()
+            .about("First offset that is not yet on all in-sync replicas."),
     ],
 };
 
@@ -32,7 +50,9 @@ static FETCH_TOPIC: StructSchema = StructSchema {
     name: "FetchTopic",
     fields: &[
         FieldSchema::new("Topic", Type::Str, 0, 12).is("topicName").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&FETCH_PARTITION), 0, i16::MAX).array(),
     ],
 };
@@ -41,7 +61,9 @@ static FORGOTTEN_TOPIC: StructSchema = StructSchema {
     name: "ForgottenTopic",
     fields: &[
         FieldSchema::new("Topic", Type::Str, 7, 12).is("topicName").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Int32, 7, i16::MAX).array(),
     ],
 };
@@ -52,24 +74,47 @@ pub(super) static FETCH_REQUEST: Schema = Schema {
     key: Some(1),
     versions: Versions { min: 4, max: 18 },
     flexible_since: Some(12),
-    description: "Fetch",
+    description: "Reads record batches from partitions, waiting for enough of them. Used by consumers and by follower replicas.",
     fields: &[
         FieldSchema::new("ClusterId", Type::Str, 12, i16::MAX)
             .nullable(12, i16::MAX)
             .tag(0, 12, i16::MAX)
             .default("null")
             .ignorable(),
-        FieldSchema::new("ReplicaId", Type::Int32, 0, 14).default("-1").is("brokerId"),
-        FieldSchema::new("ReplicaState", Type::Struct(&REPLICA_STATE), 15, i16::MAX).tag(1, 15, i16::MAX),
-        FieldSchema::new("MaxWaitMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("MinBytes", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("MaxBytes", Type::Int32, 3, i16::MAX).default("0x7fffffff").ignorable(),
-        FieldSchema::new("IsolationLevel", Type::Int8, 4, i16::MAX).default("0").ignorable(),
-        FieldSchema::new("SessionId", Type::Int32, 7, i16::MAX).default("0").ignorable(),
-        FieldSchema::new("SessionEpoch", Type::Int32, 7, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("ReplicaId", Type::Int32, 0, 14)
+            .default("-1")
+            .is("brokerId")
+            .about("The follower that asks; -1 for a consumer."),
+        FieldSchema::new("ReplicaState", Type::Struct(&REPLICA_STATE), 15, i16::MAX)
+            .tag(1, 15, i16::MAX)
+            .about("The follower that asks, from version 15 on."),
+        FieldSchema::new("MaxWaitMs", Type::Int32, 0, i16::MAX)
+            .about("How long to wait for `MinBytes`, in milliseconds."),
+        FieldSchema::new("MinBytes", Type::Int32, 0, i16::MAX).about("Answer as soon as this much is there."),
+        FieldSchema::new("MaxBytes", Type::Int32, 3, i16::MAX)
+            .default("0x7fffffff")
+            .ignorable()
+            .about("Answer with no more than this, but for a first batch that is larger."),
+        FieldSchema::new("IsolationLevel", Type::Int8, 4, i16::MAX)
+            .default("0")
+            .ignorable()
+            .about("0 everything, 1 committed records only."),
+        FieldSchema::new("SessionId", Type::Int32, 7, i16::MAX)
+            .default("0")
+            .ignorable()
+            .about("Fetch session (KIP-227); 0 for none yet."),
+        FieldSchema::new("SessionEpoch", Type::Int32, 7, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("0 opens a session, -1 goes without or closes it, else counts requests."),
         FieldSchema::new("Topics", Type::Struct(&FETCH_TOPIC), 0, i16::MAX).array(),
-        FieldSchema::new("ForgottenTopicsData", Type::Struct(&FORGOTTEN_TOPIC), 7, i16::MAX).array(),
-        FieldSchema::new("RackId", Type::Str, 11, i16::MAX).default("").ignorable(),
+        FieldSchema::new("ForgottenTopicsData", Type::Struct(&FORGOTTEN_TOPIC), 7, i16::MAX)
+            .array()
+            .about("Partitions to take out of the session."),
+        FieldSchema::new("RackId", Type::Str, 11, i16::MAX)
+            .default("")
+            .ignorable()
+            .about("Where the client is, so that it can read from a near replica."),
     ],
     recode: recode::<crate::generated::fetch::FetchRequest>,
     decode: decode::<crate::generated::fetch::FetchRequest>,
@@ -79,7 +124,9 @@ static EPOCH_END_OFFSET: StructSchema = StructSchema {
     name: "EpochEndOffset",
     fields: &[
         FieldSchema::new("Epoch", Type::Int32, 12, i16::MAX).default("-1"),
-        FieldSchema::new("EndOffset", Type::Int64, 12, i16::MAX).default("-1"),
+        FieldSchema::new("EndOffset", Type::Int64, 12, i16::MAX)
+            .default("-1")
+            .about("First offset behind the epoch; -1 when unknown."),
     ],
 };
 
@@ -87,14 +134,18 @@ static LEADER_ID_AND_EPOCH: StructSchema = StructSchema {
     name: "LeaderIdAndEpoch",
     fields: &[
         FieldSchema::new("LeaderId", Type::Int32, 12, i16::MAX).default("-1").is("brokerId"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 12, i16::MAX).default("-1"),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 12, i16::MAX)
+            .default("-1")
+            .about("Rises by one with each election."),
     ],
 };
 
 static SNAPSHOT_ID: StructSchema = StructSchema {
     name: "SnapshotId",
     fields: &[
-        FieldSchema::new("EndOffset", Type::Int64, 0, i16::MAX).default("-1"),
+        FieldSchema::new("EndOffset", Type::Int64, 0, i16::MAX)
+            .default("-1")
+            .about("First offset behind the epoch; -1 when unknown."),
         FieldSchema::new("Epoch", Type::Int32, 0, i16::MAX).default("-1"),
     ],
 };
@@ -108,39 +159,29 @@ static ABORTED_TRANSACTION: StructSchema = StructSchema {
 };
 
 static PARTITION_DATA: StructSchema = StructSchema {
-    name: "PartitionData",
-    fields: &[
-        FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("HighWatermark", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("LastStableOffset", Type::Int64, 4, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("LogStartOffset", Type::Int64, 5, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("DivergingEpoch", Type::Struct(&EPOCH_END_OFFSET), 12, i16::MAX).tag(
-            0,
-            12,
-            i16::MAX,
-        ),
-        FieldSchema::new("CurrentLeader", Type::Struct(&LEADER_ID_AND_EPOCH), 12, i16::MAX).tag(
-            1,
-            12,
-            i16::MAX,
-        ),
-        FieldSchema::new("SnapshotId", Type::Struct(&SNAPSHOT_ID), 12, i16::MAX).tag(2, 12, i16::MAX),
-        FieldSchema::new("AbortedTransactions", Type::Struct(&ABORTED_TRANSACTION), 4, i16::MAX)
-            .array()
-            .nullable(4, i16::MAX)
-            .default("null")
-            .ignorable(),
-        FieldSchema::new("PreferredReadReplica", Type::Int32, 11, i16::MAX).default("-1").is("brokerId"),
-        FieldSchema::new("Records", Type::Records, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-    ],
+name: "PartitionData",
+fields: &[
+FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
+FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX).about("0 for success, else one of `errors.txt`."),
+FieldSchema::new("HighWatermark", Type::Int64, 0, i16::MAX).about("First offset that is not yet on all in-sync replicas."),
+FieldSchema::new("LastStableOffset", Type::Int64, 4, i16::MAX).default("-1").ignorable().about("First offset of the oldest open transaction."),
+FieldSchema::new("LogStartOffset", Type::Int64, 5, i16::MAX).default("-1").ignorable().about("First offset that the log has."),
+FieldSchema::new("DivergingEpoch", Type::Struct(&EPOCH_END_OFFSET), 12, i16::MAX).tag(0, 12, i16::MAX).about("Where the follower's log stops being the leader's."),
+FieldSchema::new("CurrentLeader", Type::Struct(&LEADER_ID_AND_EPOCH), 12, i16::MAX).tag(1, 12, i16::MAX).about("Where to go instead, given when the broker is not the leader."),
+FieldSchema::new("SnapshotId", Type::Struct(&SNAPSHOT_ID), 12, i16::MAX).tag(2, 12, i16::MAX).about("Fetch a snapshot instead."),
+FieldSchema::new("AbortedTransactions", Type::Struct(&ABORTED_TRANSACTION), 4, i16::MAX).array().nullable(4, i16::MAX).default("null").ignorable().about("Aborted transactions within what is returned; null unless only committed records are asked for."),
+FieldSchema::new("PreferredReadReplica", Type::Int32, 11, i16::MAX).default("-1").is("brokerId").about("Read from this broker instead; -1 for none."),
+FieldSchema::new("Records", Type::Records, 0, i16::MAX).nullable(0, i16::MAX).default("null").about("Exactly one batch in Produce; whole batches in Fetch, the last perhaps cut short."),
+],
 };
 
 static FETCHABLE_TOPIC_RESPONSE: StructSchema = StructSchema {
     name: "FetchableTopicResponse",
     fields: &[
         FieldSchema::new("Topic", Type::Str, 0, 12).is("topicName").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&PARTITION_DATA), 0, i16::MAX).array(),
     ],
 };
@@ -148,10 +189,16 @@ static FETCHABLE_TOPIC_RESPONSE: StructSchema = StructSchema {
 static NODE_ENDPOINT: StructSchema = StructSchema {
     name: "NodeEndpoint",
     fields: &[
-        FieldSchema::new("NodeId", Type::Int32, 16, i16::MAX).is("brokerId").set_key(),
+        FieldSchema::new("NodeId", Type::Int32, 16, i16::MAX)
+            .is("brokerId")
+            .set_key()
+            .about("Id of the broker."),
         FieldSchema::new("Host", Type::Str, 16, i16::MAX),
         FieldSchema::new("Port", Type::Int32, 16, i16::MAX),
-        FieldSchema::new("Rack", Type::Str, 16, i16::MAX).nullable(16, i16::MAX).default("null"),
+        FieldSchema::new("Rack", Type::Str, 16, i16::MAX)
+            .nullable(16, i16::MAX)
+            .default("null")
+            .about("Where the broker stands; null when unknown."),
     ],
 };
 
@@ -161,17 +208,22 @@ pub(super) static FETCH_RESPONSE: Schema = Schema {
     key: Some(1),
     versions: Versions { min: 4, max: 18 },
     flexible_since: Some(12),
-    description: "Fetch",
+    description: "Reads record batches from partitions, waiting for enough of them. Used by consumers and by follower replicas.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 7, i16::MAX).ignorable(),
-        FieldSchema::new("SessionId", Type::Int32, 7, i16::MAX).default("0"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 7, i16::MAX)
+            .ignorable()
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("SessionId", Type::Int32, 7, i16::MAX)
+            .default("0")
+            .about("Fetch session (KIP-227); 0 for none yet."),
         FieldSchema::new("Responses", Type::Struct(&FETCHABLE_TOPIC_RESPONSE), 0, i16::MAX).array(),
-        FieldSchema::new("NodeEndpoints", Type::Struct(&NODE_ENDPOINT), 16, i16::MAX).array().tag(
-            0,
-            16,
-            i16::MAX,
-        ),
+        FieldSchema::new("NodeEndpoints", Type::Struct(&NODE_ENDPOINT), 16, i16::MAX)
+            .array()
+            .tag(0, 16, i16::MAX)
+            .about("Addresses of the leaders that are named above."),
     ],
     recode: recode::<crate::generated::fetch::FetchResponse>,
     decode: decode::<crate::generated::fetch::FetchResponse>,

@@ -9,10 +9,12 @@ pub(super) static FIND_COORDINATOR_REQUEST: Schema = Schema {
     key: Some(10),
     versions: Versions { min: 0, max: 6 },
     flexible_since: Some(3),
-    description: "FindCoordinator",
+    description: "Names the broker that coordinates a group or a transactional id.",
     fields: &[
         FieldSchema::new("Key", Type::Str, 0, 3),
-        FieldSchema::new("KeyType", Type::Int8, 1, i16::MAX).default("0"),
+        FieldSchema::new("KeyType", Type::Int8, 1, i16::MAX)
+            .default("0")
+            .about("0 group, 1 transactional id, 2 share partition."),
         FieldSchema::new("CoordinatorKeys", Type::Str, 4, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::find_coordinator::FindCoordinatorRequest>,
@@ -23,14 +25,16 @@ static COORDINATOR: StructSchema = StructSchema {
     name: "Coordinator",
     fields: &[
         FieldSchema::new("Key", Type::Str, 4, i16::MAX),
-        FieldSchema::new("NodeId", Type::Int32, 4, i16::MAX).is("brokerId"),
+        FieldSchema::new("NodeId", Type::Int32, 4, i16::MAX).is("brokerId").about("Id of the broker."),
         FieldSchema::new("Host", Type::Str, 4, i16::MAX),
         FieldSchema::new("Port", Type::Int32, 4, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 4, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 4, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ErrorMessage", Type::Str, 4, i16::MAX)
             .nullable(4, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -40,12 +44,18 @@ pub(super) static FIND_COORDINATOR_RESPONSE: Schema = Schema {
     key: Some(10),
     versions: Versions { min: 0, max: 6 },
     flexible_since: Some(3),
-    description: "FindCoordinator",
+    description: "Names the broker that coordinates a group or a transactional id.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, 3),
-        FieldSchema::new("ErrorMessage", Type::Str, 1, 3).nullable(1, 3).default("null").ignorable(),
-        FieldSchema::new("NodeId", Type::Int32, 0, 3).is("brokerId"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, 3).about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 1, 3)
+            .nullable(1, 3)
+            .default("null")
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
+        FieldSchema::new("NodeId", Type::Int32, 0, 3).is("brokerId").about("Id of the broker."),
         FieldSchema::new("Host", Type::Str, 0, 3),
         FieldSchema::new("Port", Type::Int32, 0, 3),
         FieldSchema::new("Coordinators", Type::Struct(&COORDINATOR), 4, i16::MAX).array(),

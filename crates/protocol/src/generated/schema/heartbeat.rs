@@ -9,12 +9,16 @@ pub(super) static HEARTBEAT_REQUEST: Schema = Schema {
     key: Some(12),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(4),
-    description: "Heartbeat",
+    description: "Keeps a member of a classic group alive and tells it of rebalances.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
-        FieldSchema::new("GenerationId", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("GenerationId", Type::Int32, 0, i16::MAX)
+            .about("Counts the rebalances of the group."),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX),
-        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX).nullable(3, i16::MAX).default("null"),
+        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX)
+            .nullable(3, i16::MAX)
+            .default("null")
+            .about("Fixed name of a static member, null for others."),
     ],
     recode: recode::<crate::generated::heartbeat::HeartbeatRequest>,
     decode: decode::<crate::generated::heartbeat::HeartbeatRequest>,
@@ -26,10 +30,13 @@ pub(super) static HEARTBEAT_RESPONSE: Schema = Schema {
     key: Some(12),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(4),
-    description: "Heartbeat",
+    description: "Keeps a member of a classic group alive and tells it of rebalances.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
     recode: recode::<crate::generated::heartbeat::HeartbeatResponse>,
     decode: decode::<crate::generated::heartbeat::HeartbeatResponse>,

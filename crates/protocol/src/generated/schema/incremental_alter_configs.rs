@@ -7,18 +7,20 @@ static ALTERABLE_CONFIG: StructSchema = StructSchema {
     name: "AlterableConfig",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX).set_key(),
-        FieldSchema::new("ConfigOperation", Type::Int8, 0, i16::MAX).set_key(),
+        FieldSchema::new("ConfigOperation", Type::Int8, 0, i16::MAX)
+            .set_key()
+            .about("0 set, 1 remove, 2 append, 3 subtract."),
         FieldSchema::new("Value", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
     ],
 };
 
 static ALTER_CONFIGS_RESOURCE: StructSchema = StructSchema {
-    name: "AlterConfigsResource",
-    fields: &[
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).set_key(),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX).set_key(),
-        FieldSchema::new("Configs", Type::Struct(&ALTERABLE_CONFIG), 0, i16::MAX).array(),
-    ],
+name: "AlterConfigsResource",
+fields: &[
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).set_key().about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX).set_key(),
+FieldSchema::new("Configs", Type::Struct(&ALTERABLE_CONFIG), 0, i16::MAX).array(),
+],
 };
 
 pub(super) static INCREMENTAL_ALTER_CONFIGS_REQUEST: Schema = Schema {
@@ -27,23 +29,23 @@ pub(super) static INCREMENTAL_ALTER_CONFIGS_REQUEST: Schema = Schema {
     key: Some(44),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(1),
-    description: "IncrementalAlterConfigs",
+    description: "Sets, removes, appends to or subtracts from single configuration keys.",
     fields: &[
         FieldSchema::new("Resources", Type::Struct(&ALTER_CONFIGS_RESOURCE), 0, i16::MAX).array(),
-        FieldSchema::new("ValidateOnly", Type::Bool, 0, i16::MAX),
+        FieldSchema::new("ValidateOnly", Type::Bool, 0, i16::MAX).about("Check, but change nothing."),
     ],
     recode: recode::<crate::generated::incremental_alter_configs::IncrementalAlterConfigsRequest>,
     decode: decode::<crate::generated::incremental_alter_configs::IncrementalAlterConfigsRequest>,
 };
 
 static ALTER_CONFIGS_RESOURCE_RESPONSE: StructSchema = StructSchema {
-    name: "AlterConfigsResourceResponse",
-    fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-    ],
+name: "AlterConfigsResourceResponse",
+fields: &[
+FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX).about("0 for success, else one of `errors.txt`."),
+FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null").about("What went wrong, for people; null when nothing did."),
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+],
 };
 
 pub(super) static INCREMENTAL_ALTER_CONFIGS_RESPONSE: Schema = Schema {
@@ -52,9 +54,10 @@ pub(super) static INCREMENTAL_ALTER_CONFIGS_RESPONSE: Schema = Schema {
     key: Some(44),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(1),
-    description: "IncrementalAlterConfigs",
+    description: "Sets, removes, appends to or subtracts from single configuration keys.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Responses", Type::Struct(&ALTER_CONFIGS_RESOURCE_RESPONSE), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::incremental_alter_configs::IncrementalAlterConfigsResponse>,

@@ -9,17 +9,24 @@ pub(super) static INIT_PRODUCER_ID_REQUEST: Schema = Schema {
     key: Some(22),
     versions: Versions { min: 0, max: 6 },
     flexible_since: Some(2),
-    description: "InitProducerId",
+    description: "Gives a producer its id and epoch, for idempotence and transactions.",
     fields: &[
         FieldSchema::new("TransactionalId", Type::Str, 0, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null")
             .is("transactionalId"),
-        FieldSchema::new("TransactionTimeoutMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("TransactionTimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("A transaction that is open for longer is aborted."),
         FieldSchema::new("ProducerId", Type::Int64, 3, i16::MAX).default("-1").is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 3, i16::MAX).default("-1"),
-        FieldSchema::new("Enable2Pc", Type::Bool, 6, i16::MAX).default("false"),
-        FieldSchema::new("KeepPreparedTxn", Type::Bool, 6, i16::MAX).default("false"),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 3, i16::MAX)
+            .default("-1")
+            .about("Rises when an older producer of the same id is to be fenced."),
+        FieldSchema::new("Enable2Pc", Type::Bool, 6, i16::MAX)
+            .default("false")
+            .about("The transaction may be prepared and wait (KIP-939)."),
+        FieldSchema::new("KeepPreparedTxn", Type::Bool, 6, i16::MAX)
+            .default("false")
+            .about("Leave a prepared transaction as it is (KIP-939)."),
     ],
     recode: recode::<crate::generated::init_producer_id::InitProducerIdRequest>,
     decode: decode::<crate::generated::init_producer_id::InitProducerIdRequest>,
@@ -31,12 +38,16 @@ pub(super) static INIT_PRODUCER_ID_RESPONSE: Schema = Schema {
     key: Some(22),
     versions: Versions { min: 0, max: 6 },
     flexible_since: Some(2),
-    description: "InitProducerId",
+    description: "Gives a producer its id and epoch, for idempotence and transactions.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX).default("-1").is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
         FieldSchema::new("OngoingTxnProducerId", Type::Int64, 6, i16::MAX).default("-1").is("producerId"),
         FieldSchema::new("OngoingTxnProducerEpoch", Type::Int16, 6, i16::MAX).default("-1"),
     ],

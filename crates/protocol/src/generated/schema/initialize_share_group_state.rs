@@ -15,7 +15,8 @@ static PARTITION_DATA: StructSchema = StructSchema {
 static INITIALIZE_STATE_DATA: StructSchema = StructSchema {
     name: "InitializeStateData",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&PARTITION_DATA), 0, i16::MAX).array(),
     ],
 };
@@ -26,7 +27,7 @@ pub(super) static INITIALIZE_SHARE_GROUP_STATE_REQUEST: Schema = Schema {
     key: Some(83),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "InitializeShareGroupState",
+    description: "Prepares the state of share partitions.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX),
         FieldSchema::new("Topics", Type::Struct(&INITIALIZE_STATE_DATA), 0, i16::MAX).array(),
@@ -39,15 +40,20 @@ static PARTITION_RESULT: StructSchema = StructSchema {
     name: "PartitionResult",
     fields: &[
         FieldSchema::new("Partition", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
 static INITIALIZE_STATE_RESULT: StructSchema = StructSchema {
     name: "InitializeStateResult",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&PARTITION_RESULT), 0, i16::MAX).array(),
     ],
 };
@@ -58,7 +64,7 @@ pub(super) static INITIALIZE_SHARE_GROUP_STATE_RESPONSE: Schema = Schema {
     key: Some(83),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "InitializeShareGroupState",
+    description: "Prepares the state of share partitions.",
     fields: &[FieldSchema::new("Results", Type::Struct(&INITIALIZE_STATE_RESULT), 0, i16::MAX).array()],
     recode: recode::<crate::generated::initialize_share_group_state::InitializeShareGroupStateResponse>,
     decode: decode::<crate::generated::initialize_share_group_state::InitializeShareGroupStateResponse>,

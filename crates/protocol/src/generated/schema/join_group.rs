@@ -17,16 +17,28 @@ pub(super) static JOIN_GROUP_REQUEST: Schema = Schema {
     key: Some(11),
     versions: Versions { min: 0, max: 9 },
     flexible_since: Some(6),
-    description: "JoinGroup",
+    description: "Brings a member into a group of the classic protocol and waits for the rebalance.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
-        FieldSchema::new("SessionTimeoutMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("RebalanceTimeoutMs", Type::Int32, 1, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("SessionTimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("A member that is silent for so long is out."),
+        FieldSchema::new("RebalanceTimeoutMs", Type::Int32, 1, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("How long a member may take to join again."),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX),
-        FieldSchema::new("GroupInstanceId", Type::Str, 5, i16::MAX).nullable(5, i16::MAX).default("null"),
-        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX),
+        FieldSchema::new("GroupInstanceId", Type::Str, 5, i16::MAX)
+            .nullable(5, i16::MAX)
+            .default("null")
+            .about("Fixed name of a static member, null for others."),
+        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX)
+            .about("Kind of group, for example `consumer`; opaque to the broker."),
         FieldSchema::new("Protocols", Type::Struct(&JOIN_GROUP_REQUEST_PROTOCOL), 0, i16::MAX).array(),
-        FieldSchema::new("Reason", Type::Str, 8, i16::MAX).nullable(8, i16::MAX).default("null").ignorable(),
+        FieldSchema::new("Reason", Type::Str, 8, i16::MAX)
+            .nullable(8, i16::MAX)
+            .default("null")
+            .ignorable()
+            .about("Why, for people."),
     ],
     recode: recode::<crate::generated::join_group::JoinGroupRequest>,
     decode: decode::<crate::generated::join_group::JoinGroupRequest>,
@@ -39,7 +51,8 @@ static JOIN_GROUP_RESPONSE_MEMBER: StructSchema = StructSchema {
         FieldSchema::new("GroupInstanceId", Type::Str, 5, i16::MAX)
             .nullable(5, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("Fixed name of a static member, null for others."),
         FieldSchema::new("Metadata", Type::Bytes, 0, i16::MAX),
     ],
 };
@@ -50,18 +63,26 @@ pub(super) static JOIN_GROUP_RESPONSE: Schema = Schema {
     key: Some(11),
     versions: Versions { min: 0, max: 9 },
     flexible_since: Some(6),
-    description: "JoinGroup",
+    description: "Brings a member into a group of the classic protocol and waits for the rebalance.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("GenerationId", Type::Int32, 0, i16::MAX).default("-1"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("GenerationId", Type::Int32, 0, i16::MAX)
+            .default("-1")
+            .about("Counts the rebalances of the group."),
         FieldSchema::new("ProtocolType", Type::Str, 7, i16::MAX)
             .nullable(7, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("Kind of group, for example `consumer`; opaque to the broker."),
         FieldSchema::new("ProtocolName", Type::Str, 0, i16::MAX).nullable(7, i16::MAX).default("null"),
         FieldSchema::new("Leader", Type::Str, 0, i16::MAX),
-        FieldSchema::new("SkipAssignment", Type::Bool, 9, i16::MAX).default("false"),
+        FieldSchema::new("SkipAssignment", Type::Bool, 9, i16::MAX)
+            .default("false")
+            .about("The leader is not to make an assignment."),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX),
         FieldSchema::new("Members", Type::Struct(&JOIN_GROUP_RESPONSE_MEMBER), 0, i16::MAX).array(),
     ],

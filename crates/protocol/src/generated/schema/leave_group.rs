@@ -7,8 +7,15 @@ static MEMBER_IDENTITY: StructSchema = StructSchema {
     name: "MemberIdentity",
     fields: &[
         FieldSchema::new("MemberId", Type::Str, 3, i16::MAX),
-        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX).nullable(3, i16::MAX).default("null"),
-        FieldSchema::new("Reason", Type::Str, 5, i16::MAX).nullable(5, i16::MAX).default("null").ignorable(),
+        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX)
+            .nullable(3, i16::MAX)
+            .default("null")
+            .about("Fixed name of a static member, null for others."),
+        FieldSchema::new("Reason", Type::Str, 5, i16::MAX)
+            .nullable(5, i16::MAX)
+            .default("null")
+            .ignorable()
+            .about("Why, for people."),
     ],
 };
 
@@ -18,7 +25,7 @@ pub(super) static LEAVE_GROUP_REQUEST: Schema = Schema {
     key: Some(13),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(4),
-    description: "LeaveGroup",
+    description: "Takes members out of a classic group.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
         FieldSchema::new("MemberId", Type::Str, 0, 2),
@@ -32,8 +39,12 @@ static MEMBER_RESPONSE: StructSchema = StructSchema {
     name: "MemberResponse",
     fields: &[
         FieldSchema::new("MemberId", Type::Str, 3, i16::MAX),
-        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX).nullable(3, i16::MAX).default("null"),
-        FieldSchema::new("ErrorCode", Type::Int16, 3, i16::MAX),
+        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX)
+            .nullable(3, i16::MAX)
+            .default("null")
+            .about("Fixed name of a static member, null for others."),
+        FieldSchema::new("ErrorCode", Type::Int16, 3, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -43,10 +54,13 @@ pub(super) static LEAVE_GROUP_RESPONSE: Schema = Schema {
     key: Some(13),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(4),
-    description: "LeaveGroup",
+    description: "Takes members out of a classic group.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Members", Type::Struct(&MEMBER_RESPONSE), 3, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::leave_group::LeaveGroupResponse>,

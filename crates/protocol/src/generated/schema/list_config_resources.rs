@@ -9,18 +9,18 @@ pub(super) static LIST_CONFIG_RESOURCES_REQUEST: Schema = Schema {
     key: Some(74),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "ListConfigResources",
+    description: "Lists the resources that have a configuration.",
     fields: &[FieldSchema::new("ResourceTypes", Type::Int8, 1, i16::MAX).array()],
     recode: recode::<crate::generated::list_config_resources::ListConfigResourcesRequest>,
     decode: decode::<crate::generated::list_config_resources::ListConfigResourcesRequest>,
 };
 
 static CONFIG_RESOURCE: StructSchema = StructSchema {
-    name: "ConfigResource",
-    fields: &[
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("ResourceType", Type::Int8, 1, i16::MAX).default("16").ignorable(),
-    ],
+name: "ConfigResource",
+fields: &[
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("ResourceType", Type::Int8, 1, i16::MAX).default("16").ignorable().about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+],
 };
 
 pub(super) static LIST_CONFIG_RESOURCES_RESPONSE: Schema = Schema {
@@ -29,10 +29,12 @@ pub(super) static LIST_CONFIG_RESOURCES_RESPONSE: Schema = Schema {
     key: Some(74),
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "ListConfigResources",
+    description: "Lists the resources that have a configuration.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ConfigResources", Type::Struct(&CONFIG_RESOURCE), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::list_config_resources::ListConfigResourcesResponse>,

@@ -9,7 +9,7 @@ pub(super) static LIST_GROUPS_REQUEST: Schema = Schema {
     key: Some(16),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "ListGroups",
+    description: "Lists the groups that a broker coordinates.",
     fields: &[
         FieldSchema::new("StatesFilter", Type::Str, 4, i16::MAX).array(),
         FieldSchema::new("TypesFilter", Type::Str, 5, i16::MAX).array(),
@@ -22,7 +22,8 @@ static LISTED_GROUP: StructSchema = StructSchema {
     name: "ListedGroup",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
-        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX),
+        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX)
+            .about("Kind of group, for example `consumer`; opaque to the broker."),
         FieldSchema::new("GroupState", Type::Str, 4, i16::MAX).ignorable(),
         FieldSchema::new("GroupType", Type::Str, 5, i16::MAX).ignorable(),
     ],
@@ -34,10 +35,13 @@ pub(super) static LIST_GROUPS_RESPONSE: Schema = Schema {
     key: Some(16),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "ListGroups",
+    description: "Lists the groups that a broker coordinates.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Groups", Type::Struct(&LISTED_GROUP), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::list_groups::ListGroupsResponse>,

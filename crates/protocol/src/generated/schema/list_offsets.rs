@@ -4,12 +4,12 @@
 use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, decode, recode};
 
 static LIST_OFFSETS_PARTITION: StructSchema = StructSchema {
-    name: "ListOffsetsPartition",
-    fields: &[
-        FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("CurrentLeaderEpoch", Type::Int32, 4, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("Timestamp", Type::Int64, 0, i16::MAX),
-    ],
+name: "ListOffsetsPartition",
+fields: &[
+FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
+FieldSchema::new("CurrentLeaderEpoch", Type::Int32, 4, i16::MAX).default("-1").ignorable().about("Epoch that the client knows; an older or newer one is refused, -1 is not checked."),
+FieldSchema::new("Timestamp", Type::Int64, 0, i16::MAX).about("Milliseconds since 1970; negative numbers are marks in ListOffsets (-1 latest, -2 earliest, -3 greatest timestamp, -4 earliest local, -5 latest tiered)."),
+],
 };
 
 static LIST_OFFSETS_TOPIC: StructSchema = StructSchema {
@@ -26,26 +26,31 @@ pub(super) static LIST_OFFSETS_REQUEST: Schema = Schema {
     key: Some(2),
     versions: Versions { min: 1, max: 11 },
     flexible_since: Some(6),
-    description: "ListOffsets",
+    description: "Finds offsets by timestamp, or the earliest, latest and other marked ones.",
     fields: &[
-        FieldSchema::new("ReplicaId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("IsolationLevel", Type::Int8, 2, i16::MAX),
+        FieldSchema::new("ReplicaId", Type::Int32, 0, i16::MAX)
+            .is("brokerId")
+            .about("The follower that asks; -1 for a consumer."),
+        FieldSchema::new("IsolationLevel", Type::Int8, 2, i16::MAX)
+            .about("0 everything, 1 committed records only."),
         FieldSchema::new("Topics", Type::Struct(&LIST_OFFSETS_TOPIC), 0, i16::MAX).array(),
-        FieldSchema::new("TimeoutMs", Type::Int32, 10, i16::MAX).ignorable(),
+        FieldSchema::new("TimeoutMs", Type::Int32, 10, i16::MAX)
+            .ignorable()
+            .about("How long the broker may take, in milliseconds."),
     ],
     recode: recode::<crate::generated::list_offsets::ListOffsetsRequest>,
     decode: decode::<crate::generated::list_offsets::ListOffsetsRequest>,
 };
 
 static LIST_OFFSETS_PARTITION_RESPONSE: StructSchema = StructSchema {
-    name: "ListOffsetsPartitionResponse",
-    fields: &[
-        FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("Timestamp", Type::Int64, 1, i16::MAX).default("-1"),
-        FieldSchema::new("Offset", Type::Int64, 1, i16::MAX).default("-1"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 4, i16::MAX).default("-1"),
-    ],
+name: "ListOffsetsPartitionResponse",
+fields: &[
+FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
+FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX).about("0 for success, else one of `errors.txt`."),
+FieldSchema::new("Timestamp", Type::Int64, 1, i16::MAX).default("-1").about("Milliseconds since 1970; negative numbers are marks in ListOffsets (-1 latest, -2 earliest, -3 greatest timestamp, -4 earliest local, -5 latest tiered)."),
+FieldSchema::new("Offset", Type::Int64, 1, i16::MAX).default("-1"),
+FieldSchema::new("LeaderEpoch", Type::Int32, 4, i16::MAX).default("-1").about("Rises by one with each election."),
+],
 };
 
 static LIST_OFFSETS_TOPIC_RESPONSE: StructSchema = StructSchema {
@@ -62,9 +67,11 @@ pub(super) static LIST_OFFSETS_RESPONSE: Schema = Schema {
     key: Some(2),
     versions: Versions { min: 1, max: 11 },
     flexible_since: Some(6),
-    description: "ListOffsets",
+    description: "Finds offsets by timestamp, or the earliest, latest and other marked ones.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&LIST_OFFSETS_TOPIC_RESPONSE), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::list_offsets::ListOffsetsResponse>,

@@ -17,9 +17,11 @@ pub(super) static LIST_PARTITION_REASSIGNMENTS_REQUEST: Schema = Schema {
     key: Some(46),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ListPartitionReassignments",
+    description: "Lists partitions that are being moved.",
     fields: &[
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX).default("60000"),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .default("60000")
+            .about("How long the broker may take, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&LIST_PARTITION_REASSIGNMENTS_TOPICS), 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
@@ -53,11 +55,16 @@ pub(super) static LIST_PARTITION_REASSIGNMENTS_RESPONSE: Schema = Schema {
     key: Some(46),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ListPartitionReassignments",
+    description: "Lists partitions that are being moved.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Topics", Type::Struct(&ONGOING_TOPIC_REASSIGNMENT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::list_partition_reassignments::ListPartitionReassignmentsResponse>,

@@ -9,7 +9,7 @@ pub(super) static LIST_TRANSACTIONS_REQUEST: Schema = Schema {
     key: Some(66),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "ListTransactions",
+    description: "Lists transactions by state, producer or duration.",
     fields: &[
         FieldSchema::new("StateFilters", Type::Str, 0, i16::MAX).array(),
         FieldSchema::new("ProducerIdFilters", Type::Int64, 0, i16::MAX).array().is("producerId"),
@@ -37,10 +37,12 @@ pub(super) static LIST_TRANSACTIONS_RESPONSE: Schema = Schema {
     key: Some(66),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "ListTransactions",
+    description: "Lists transactions by state, producer or duration.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("UnknownStateFilters", Type::Str, 0, i16::MAX).array(),
         FieldSchema::new("TransactionStates", Type::Struct(&TRANSACTION_STATE), 0, i16::MAX).array(),
     ],

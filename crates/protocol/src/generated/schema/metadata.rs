@@ -6,7 +6,9 @@ use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, dec
 static METADATA_REQUEST_TOPIC: StructSchema = StructSchema {
     name: "MetadataRequestTopic",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Name", Type::Str, 0, i16::MAX)
             .nullable(10, i16::MAX)
             .default("null")
@@ -20,13 +22,15 @@ pub(super) static METADATA_REQUEST: Schema = Schema {
     key: Some(3),
     versions: Versions { min: 0, max: 13 },
     flexible_since: Some(9),
-    description: "Metadata",
+    description: "Lists brokers, topics and partition leaders; may create the topics asked for.",
     fields: &[
         FieldSchema::new("Topics", Type::Struct(&METADATA_REQUEST_TOPIC), 0, i16::MAX)
             .array()
             .nullable(1, i16::MAX)
             .default("null"),
-        FieldSchema::new("AllowAutoTopicCreation", Type::Bool, 4, i16::MAX).default("true"),
+        FieldSchema::new("AllowAutoTopicCreation", Type::Bool, 4, i16::MAX)
+            .default("true")
+            .about("Create what does not exist, where the broker allows it."),
         FieldSchema::new("IncludeClusterAuthorizedOperations", Type::Bool, 8, 10),
         FieldSchema::new("IncludeTopicAuthorizedOperations", Type::Bool, 8, i16::MAX),
     ],
@@ -37,39 +41,68 @@ pub(super) static METADATA_REQUEST: Schema = Schema {
 static METADATA_RESPONSE_BROKER: StructSchema = StructSchema {
     name: "MetadataResponseBroker",
     fields: &[
-        FieldSchema::new("NodeId", Type::Int32, 0, i16::MAX).is("brokerId").set_key(),
+        FieldSchema::new("NodeId", Type::Int32, 0, i16::MAX)
+            .is("brokerId")
+            .set_key()
+            .about("Id of the broker."),
         FieldSchema::new("Host", Type::Str, 0, i16::MAX),
         FieldSchema::new("Port", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("Rack", Type::Str, 1, i16::MAX).nullable(1, i16::MAX).default("null").ignorable(),
+        FieldSchema::new("Rack", Type::Str, 1, i16::MAX)
+            .nullable(1, i16::MAX)
+            .default("null")
+            .ignorable()
+            .about("Where the broker stands; null when unknown."),
     ],
 };
 
 static METADATA_RESPONSE_PARTITION: StructSchema = StructSchema {
     name: "MetadataResponsePartition",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
         FieldSchema::new("LeaderId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 7, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("ReplicaNodes", Type::Int32, 0, i16::MAX).array().is("brokerId"),
-        FieldSchema::new("IsrNodes", Type::Int32, 0, i16::MAX).array().is("brokerId"),
-        FieldSchema::new("OfflineReplicas", Type::Int32, 5, i16::MAX).array().is("brokerId").ignorable(),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 7, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Rises by one with each election."),
+        FieldSchema::new("ReplicaNodes", Type::Int32, 0, i16::MAX)
+            .array()
+            .is("brokerId")
+            .about("All replicas, the preferred leader first."),
+        FieldSchema::new("IsrNodes", Type::Int32, 0, i16::MAX)
+            .array()
+            .is("brokerId")
+            .about("In-sync replicas."),
+        FieldSchema::new("OfflineReplicas", Type::Int32, 5, i16::MAX)
+            .array()
+            .is("brokerId")
+            .ignorable()
+            .about("Replicas that are not there."),
     ],
 };
 
 static METADATA_RESPONSE_TOPIC: StructSchema = StructSchema {
     name: "MetadataResponseTopic",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Name", Type::Str, 0, i16::MAX)
             .nullable(12, i16::MAX)
             .default("null")
             .is("topicName")
             .set_key(),
-        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX).ignorable(),
-        FieldSchema::new("IsInternal", Type::Bool, 1, i16::MAX).default("false").ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
+        FieldSchema::new("IsInternal", Type::Bool, 1, i16::MAX)
+            .default("false")
+            .ignorable()
+            .about("Used by the brokers themselves."),
         FieldSchema::new("Partitions", Type::Struct(&METADATA_RESPONSE_PARTITION), 0, i16::MAX).array(),
-        FieldSchema::new("TopicAuthorizedOperations", Type::Int32, 8, i16::MAX).default("-2147483648"),
+        FieldSchema::new("TopicAuthorizedOperations", Type::Int32, 8, i16::MAX)
+            .default("-2147483648")
+            .about("Bits of the operations allowed; the least number when not asked for."),
     ],
 };
 
@@ -79,9 +112,11 @@ pub(super) static METADATA_RESPONSE: Schema = Schema {
     key: Some(3),
     versions: Versions { min: 0, max: 13 },
     flexible_since: Some(9),
-    description: "Metadata",
+    description: "Lists brokers, topics and partition leaders; may create the topics asked for.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 3, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 3, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Brokers", Type::Struct(&METADATA_RESPONSE_BROKER), 0, i16::MAX).array(),
         FieldSchema::new("ClusterId", Type::Str, 2, i16::MAX)
             .nullable(2, i16::MAX)
@@ -89,8 +124,12 @@ pub(super) static METADATA_RESPONSE: Schema = Schema {
             .ignorable(),
         FieldSchema::new("ControllerId", Type::Int32, 1, i16::MAX).default("-1").is("brokerId").ignorable(),
         FieldSchema::new("Topics", Type::Struct(&METADATA_RESPONSE_TOPIC), 0, i16::MAX).array(),
-        FieldSchema::new("ClusterAuthorizedOperations", Type::Int32, 8, 10).default("-2147483648"),
-        FieldSchema::new("ErrorCode", Type::Int16, 13, i16::MAX).ignorable(),
+        FieldSchema::new("ClusterAuthorizedOperations", Type::Int32, 8, 10)
+            .default("-2147483648")
+            .about("Bits of the operations allowed; the least number when not asked for."),
+        FieldSchema::new("ErrorCode", Type::Int16, 13, i16::MAX)
+            .ignorable()
+            .about("0 for success, else one of `errors.txt`."),
     ],
     recode: recode::<crate::generated::metadata::MetadataResponse>,
     decode: decode::<crate::generated::metadata::MetadataResponse>,

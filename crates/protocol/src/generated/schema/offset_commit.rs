@@ -9,7 +9,10 @@ static OFFSET_COMMIT_REQUEST_PARTITION: StructSchema = StructSchema {
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
         FieldSchema::new("CommittedOffset", Type::Int64, 0, i16::MAX),
         FieldSchema::new("CommittedLeaderEpoch", Type::Int32, 6, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("CommittedMetadata", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("CommittedMetadata", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("A word of the client's, given back as it is."),
     ],
 };
 
@@ -17,7 +20,9 @@ static OFFSET_COMMIT_REQUEST_TOPIC: StructSchema = StructSchema {
     name: "OffsetCommitRequestTopic",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, 9).is("topicName").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&OFFSET_COMMIT_REQUEST_PARTITION), 0, i16::MAX).array(),
     ],
 };
@@ -28,13 +33,22 @@ pub(super) static OFFSET_COMMIT_REQUEST: Schema = Schema {
     key: Some(8),
     versions: Versions { min: 2, max: 10 },
     flexible_since: Some(8),
-    description: "OffsetCommit",
+    description: "Stores how far a consumer group has read.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
-        FieldSchema::new("GenerationIdOrMemberEpoch", Type::Int32, 1, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("GenerationIdOrMemberEpoch", Type::Int32, 1, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Generation in the classic protocol, member epoch in the new one."),
         FieldSchema::new("MemberId", Type::Str, 1, i16::MAX).ignorable(),
-        FieldSchema::new("GroupInstanceId", Type::Str, 7, i16::MAX).nullable(7, i16::MAX).default("null"),
-        FieldSchema::new("RetentionTimeMs", Type::Int64, 2, 4).default("-1").ignorable(),
+        FieldSchema::new("GroupInstanceId", Type::Str, 7, i16::MAX)
+            .nullable(7, i16::MAX)
+            .default("null")
+            .about("Fixed name of a static member, null for others."),
+        FieldSchema::new("RetentionTimeMs", Type::Int64, 2, 4)
+            .default("-1")
+            .ignorable()
+            .about("How long to keep the offsets; -1 for the broker's default."),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_COMMIT_REQUEST_TOPIC), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::offset_commit::OffsetCommitRequest>,
@@ -45,7 +59,8 @@ static OFFSET_COMMIT_RESPONSE_PARTITION: StructSchema = StructSchema {
     name: "OffsetCommitResponsePartition",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -53,7 +68,9 @@ static OFFSET_COMMIT_RESPONSE_TOPIC: StructSchema = StructSchema {
     name: "OffsetCommitResponseTopic",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, 9).is("topicName").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&OFFSET_COMMIT_RESPONSE_PARTITION), 0, i16::MAX).array(),
     ],
 };
@@ -64,9 +81,11 @@ pub(super) static OFFSET_COMMIT_RESPONSE: Schema = Schema {
     key: Some(8),
     versions: Versions { min: 2, max: 10 },
     flexible_since: Some(8),
-    description: "OffsetCommit",
+    description: "Stores how far a consumer group has read.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 3, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 3, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_COMMIT_RESPONSE_TOPIC), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::offset_commit::OffsetCommitResponse>,

@@ -22,7 +22,7 @@ pub(super) static OFFSET_DELETE_REQUEST: Schema = Schema {
     key: Some(47),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "OffsetDelete",
+    description: "Deletes a group's stored offsets of partitions.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_DELETE_REQUEST_TOPIC), 0, i16::MAX).array(),
@@ -35,7 +35,8 @@ static OFFSET_DELETE_RESPONSE_PARTITION: StructSchema = StructSchema {
     name: "OffsetDeleteResponsePartition",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX).set_key(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -53,10 +54,13 @@ pub(super) static OFFSET_DELETE_RESPONSE: Schema = Schema {
     key: Some(47),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "OffsetDelete",
+    description: "Deletes a group's stored offsets of partitions.",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX).ignorable(),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_DELETE_RESPONSE_TOPIC), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::offset_delete::OffsetDeleteResponse>,

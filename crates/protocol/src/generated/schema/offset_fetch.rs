@@ -15,7 +15,9 @@ static OFFSET_FETCH_REQUEST_TOPICS: StructSchema = StructSchema {
     name: "OffsetFetchRequestTopics",
     fields: &[
         FieldSchema::new("Name", Type::Str, 8, 9).is("topicName").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("PartitionIndexes", Type::Int32, 8, i16::MAX).array(),
     ],
 };
@@ -28,7 +30,10 @@ static OFFSET_FETCH_REQUEST_GROUP: StructSchema = StructSchema {
             .nullable(9, i16::MAX)
             .default("null")
             .ignorable(),
-        FieldSchema::new("MemberEpoch", Type::Int32, 9, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("MemberEpoch", Type::Int32, 9, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while."),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_FETCH_REQUEST_TOPICS), 8, i16::MAX)
             .array()
             .nullable(8, i16::MAX)
@@ -42,7 +47,7 @@ pub(super) static OFFSET_FETCH_REQUEST: Schema = Schema {
     key: Some(9),
     versions: Versions { min: 1, max: 10 },
     flexible_since: Some(6),
-    description: "OffsetFetch",
+    description: "Gives back what a consumer group has stored.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, 7).is("groupId"),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_FETCH_REQUEST_TOPIC), 0, 7)
@@ -50,7 +55,9 @@ pub(super) static OFFSET_FETCH_REQUEST: Schema = Schema {
             .nullable(2, 7)
             .default("null"),
         FieldSchema::new("Groups", Type::Struct(&OFFSET_FETCH_REQUEST_GROUP), 8, i16::MAX).array(),
-        FieldSchema::new("RequireStable", Type::Bool, 7, i16::MAX).default("false"),
+        FieldSchema::new("RequireStable", Type::Bool, 7, i16::MAX)
+            .default("false")
+            .about("Fail rather than answer while a transaction is about to change the offsets."),
     ],
     recode: recode::<crate::generated::offset_fetch::OffsetFetchRequest>,
     decode: decode::<crate::generated::offset_fetch::OffsetFetchRequest>,
@@ -63,7 +70,7 @@ static OFFSET_FETCH_RESPONSE_PARTITION: StructSchema = StructSchema {
         FieldSchema::new("CommittedOffset", Type::Int64, 0, 7),
         FieldSchema::new("CommittedLeaderEpoch", Type::Int32, 5, 7).default("-1").ignorable(),
         FieldSchema::new("Metadata", Type::Str, 0, 7).nullable(0, 7).default("null"),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, 7),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, 7).about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -82,7 +89,8 @@ static OFFSET_FETCH_RESPONSE_PARTITIONS: StructSchema = StructSchema {
         FieldSchema::new("CommittedOffset", Type::Int64, 8, i16::MAX),
         FieldSchema::new("CommittedLeaderEpoch", Type::Int32, 8, i16::MAX).default("-1").ignorable(),
         FieldSchema::new("Metadata", Type::Str, 8, i16::MAX).nullable(8, i16::MAX).default("null"),
-        FieldSchema::new("ErrorCode", Type::Int16, 8, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 8, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -90,7 +98,9 @@ static OFFSET_FETCH_RESPONSE_TOPICS: StructSchema = StructSchema {
     name: "OffsetFetchResponseTopics",
     fields: &[
         FieldSchema::new("Name", Type::Str, 8, 9).is("topicName").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 10, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Struct(&OFFSET_FETCH_RESPONSE_PARTITIONS), 8, i16::MAX).array(),
     ],
 };
@@ -100,7 +110,9 @@ static OFFSET_FETCH_RESPONSE_GROUP: StructSchema = StructSchema {
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 8, i16::MAX).is("groupId"),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_FETCH_RESPONSE_TOPICS), 8, i16::MAX).array(),
-        FieldSchema::new("ErrorCode", Type::Int16, 8, i16::MAX).default("0"),
+        FieldSchema::new("ErrorCode", Type::Int16, 8, i16::MAX)
+            .default("0")
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -110,11 +122,16 @@ pub(super) static OFFSET_FETCH_RESPONSE: Schema = Schema {
     key: Some(9),
     versions: Versions { min: 1, max: 10 },
     flexible_since: Some(6),
-    description: "OffsetFetch",
+    description: "Gives back what a consumer group has stored.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 3, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 3, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_FETCH_RESPONSE_TOPIC), 0, 7).array(),
-        FieldSchema::new("ErrorCode", Type::Int16, 2, 7).default("0").ignorable(),
+        FieldSchema::new("ErrorCode", Type::Int16, 2, 7)
+            .default("0")
+            .ignorable()
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Groups", Type::Struct(&OFFSET_FETCH_RESPONSE_GROUP), 8, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::offset_fetch::OffsetFetchResponse>,

@@ -7,8 +7,11 @@ static OFFSET_FOR_LEADER_PARTITION: StructSchema = StructSchema {
     name: "OffsetForLeaderPartition",
     fields: &[
         FieldSchema::new("Partition", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("CurrentLeaderEpoch", Type::Int32, 2, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("CurrentLeaderEpoch", Type::Int32, 2, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Epoch that the client knows; an older or newer one is refused, -1 is not checked."),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX).about("Rises by one with each election."),
     ],
 };
 
@@ -26,9 +29,13 @@ pub(super) static OFFSET_FOR_LEADER_EPOCH_REQUEST: Schema = Schema {
     key: Some(23),
     versions: Versions { min: 2, max: 4 },
     flexible_since: Some(4),
-    description: "OffsetForLeaderEpoch",
+    description: "Tells where a leader epoch ended, so that a reader finds out where logs diverge.",
     fields: &[
-        FieldSchema::new("ReplicaId", Type::Int32, 3, i16::MAX).default("-2").is("brokerId").ignorable(),
+        FieldSchema::new("ReplicaId", Type::Int32, 3, i16::MAX)
+            .default("-2")
+            .is("brokerId")
+            .ignorable()
+            .about("The follower that asks; -1 for a consumer."),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_FOR_LEADER_TOPIC), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::offset_for_leader_epoch::OffsetForLeaderEpochRequest>,
@@ -38,10 +45,16 @@ pub(super) static OFFSET_FOR_LEADER_EPOCH_REQUEST: Schema = Schema {
 static EPOCH_END_OFFSET: StructSchema = StructSchema {
     name: "EpochEndOffset",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Partition", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 1, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("EndOffset", Type::Int64, 0, i16::MAX).default("-1"),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 1, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Rises by one with each election."),
+        FieldSchema::new("EndOffset", Type::Int64, 0, i16::MAX)
+            .default("-1")
+            .about("First offset behind the epoch; -1 when unknown."),
     ],
 };
 
@@ -59,9 +72,11 @@ pub(super) static OFFSET_FOR_LEADER_EPOCH_RESPONSE: Schema = Schema {
     key: Some(23),
     versions: Versions { min: 2, max: 4 },
     flexible_since: Some(4),
-    description: "OffsetForLeaderEpoch",
+    description: "Tells where a leader epoch ended, so that a reader finds out where logs diverge.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX).ignorable(),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 2, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&OFFSET_FOR_LEADER_TOPIC_RESULT), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::offset_for_leader_epoch::OffsetForLeaderEpochResponse>,

@@ -7,7 +7,10 @@ static PARTITION_PRODUCE_DATA: StructSchema = StructSchema {
     name: "PartitionProduceData",
     fields: &[
         FieldSchema::new("Index", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("Records", Type::Records, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("Records", Type::Records, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Exactly one batch in Produce; whole batches in Fetch, the last perhaps cut short."),
     ],
 };
 
@@ -15,7 +18,10 @@ static TOPIC_PRODUCE_DATA: StructSchema = StructSchema {
     name: "TopicProduceData",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, 12).is("topicName").ignorable().set_key(),
-        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX).ignorable().set_key(),
+        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX)
+            .ignorable()
+            .set_key()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("PartitionData", Type::Struct(&PARTITION_PRODUCE_DATA), 0, i16::MAX).array(),
     ],
 };
@@ -26,14 +32,17 @@ pub(super) static PRODUCE_REQUEST: Schema = Schema {
     key: Some(0),
     versions: Versions { min: 3, max: 13 },
     flexible_since: Some(9),
-    description: "Produce",
+    description: "Appends record batches to partitions; each partition gets exactly one batch.",
     fields: &[
         FieldSchema::new("TransactionalId", Type::Str, 3, i16::MAX)
             .nullable(3, i16::MAX)
             .default("null")
-            .is("transactionalId"),
-        FieldSchema::new("Acks", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX),
+            .is("transactionalId")
+            .about("Set for a transactional batch, null otherwise."),
+        FieldSchema::new("Acks", Type::Int16, 0, i16::MAX)
+            .about("0 none, 1 the leader's, -1 that of all in-sync replicas."),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("How long the broker may take, in milliseconds."),
         FieldSchema::new("TopicData", Type::Struct(&TOPIC_PRODUCE_DATA), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::produce::ProduceRequest>,
@@ -43,7 +52,7 @@ pub(super) static PRODUCE_REQUEST: Schema = Schema {
 static BATCH_INDEX_AND_ERROR_MESSAGE: StructSchema = StructSchema {
     name: "BatchIndexAndErrorMessage",
     fields: &[
-        FieldSchema::new("BatchIndex", Type::Int32, 8, i16::MAX),
+        FieldSchema::new("BatchIndex", Type::Int32, 8, i16::MAX).about("Place of the record in the batch."),
         FieldSchema::new("BatchIndexErrorMessage", Type::Str, 8, i16::MAX)
             .nullable(8, i16::MAX)
             .default("null"),
@@ -54,7 +63,9 @@ static LEADER_ID_AND_EPOCH: StructSchema = StructSchema {
     name: "LeaderIdAndEpoch",
     fields: &[
         FieldSchema::new("LeaderId", Type::Int32, 10, i16::MAX).default("-1").is("brokerId"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 10, i16::MAX).default("-1"),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 10, i16::MAX)
+            .default("-1")
+            .about("Rises by one with each election."),
     ],
 };
 
@@ -62,22 +73,29 @@ static PARTITION_PRODUCE_RESPONSE: StructSchema = StructSchema {
     name: "PartitionProduceResponse",
     fields: &[
         FieldSchema::new("Index", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("BaseOffset", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("LogAppendTimeMs", Type::Int64, 2, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("LogStartOffset", Type::Int64, 5, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("LogAppendTimeMs", Type::Int64, 2, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Time of the append where the topic stamps records itself, else -1."),
+        FieldSchema::new("LogStartOffset", Type::Int64, 5, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("First offset that the log has."),
         FieldSchema::new("RecordErrors", Type::Struct(&BATCH_INDEX_AND_ERROR_MESSAGE), 8, i16::MAX)
             .array()
-            .ignorable(),
+            .ignorable()
+            .about("Which records made the batch be refused."),
         FieldSchema::new("ErrorMessage", Type::Str, 8, i16::MAX)
             .nullable(8, i16::MAX)
             .default("null")
-            .ignorable(),
-        FieldSchema::new("CurrentLeader", Type::Struct(&LEADER_ID_AND_EPOCH), 10, i16::MAX).tag(
-            0,
-            10,
-            i16::MAX,
-        ),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
+        FieldSchema::new("CurrentLeader", Type::Struct(&LEADER_ID_AND_EPOCH), 10, i16::MAX)
+            .tag(0, 10, i16::MAX)
+            .about("Where to go instead, given when the broker is not the leader."),
     ],
 };
 
@@ -85,7 +103,10 @@ static TOPIC_PRODUCE_RESPONSE: StructSchema = StructSchema {
     name: "TopicProduceResponse",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, 12).is("topicName").ignorable().set_key(),
-        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX).ignorable().set_key(),
+        FieldSchema::new("TopicId", Type::Uuid, 13, i16::MAX)
+            .ignorable()
+            .set_key()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("PartitionResponses", Type::Struct(&PARTITION_PRODUCE_RESPONSE), 0, i16::MAX)
             .array(),
     ],
@@ -94,10 +115,16 @@ static TOPIC_PRODUCE_RESPONSE: StructSchema = StructSchema {
 static NODE_ENDPOINT: StructSchema = StructSchema {
     name: "NodeEndpoint",
     fields: &[
-        FieldSchema::new("NodeId", Type::Int32, 10, i16::MAX).is("brokerId").set_key(),
+        FieldSchema::new("NodeId", Type::Int32, 10, i16::MAX)
+            .is("brokerId")
+            .set_key()
+            .about("Id of the broker."),
         FieldSchema::new("Host", Type::Str, 10, i16::MAX),
         FieldSchema::new("Port", Type::Int32, 10, i16::MAX),
-        FieldSchema::new("Rack", Type::Str, 10, i16::MAX).nullable(10, i16::MAX).default("null"),
+        FieldSchema::new("Rack", Type::Str, 10, i16::MAX)
+            .nullable(10, i16::MAX)
+            .default("null")
+            .about("Where the broker stands; null when unknown."),
     ],
 };
 
@@ -107,15 +134,17 @@ pub(super) static PRODUCE_RESPONSE: Schema = Schema {
     key: Some(0),
     versions: Versions { min: 3, max: 13 },
     flexible_since: Some(9),
-    description: "Produce",
+    description: "Appends record batches to partitions; each partition gets exactly one batch.",
     fields: &[
         FieldSchema::new("Responses", Type::Struct(&TOPIC_PRODUCE_RESPONSE), 0, i16::MAX).array(),
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).default("0").ignorable(),
-        FieldSchema::new("NodeEndpoints", Type::Struct(&NODE_ENDPOINT), 10, i16::MAX).array().tag(
-            0,
-            10,
-            i16::MAX,
-        ),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .default("0")
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("NodeEndpoints", Type::Struct(&NODE_ENDPOINT), 10, i16::MAX)
+            .array()
+            .tag(0, 10, i16::MAX)
+            .about("Addresses of the leaders that are named above."),
     ],
     recode: recode::<crate::generated::produce::ProduceResponse>,
     decode: decode::<crate::generated::produce::ProduceResponse>,

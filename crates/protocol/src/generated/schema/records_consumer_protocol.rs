@@ -17,7 +17,7 @@ pub(super) static CONSUMER_PROTOCOL_ASSIGNMENT: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 3 },
     flexible_since: None,
-    description: "ConsumerProtocolAssignment",
+    description: "The partitions that the leader of a group gives to one consumer.",
     fields: &[
         FieldSchema::new("AssignedPartitions", Type::Struct(&TOPIC_PARTITION), 0, i16::MAX).array(),
         FieldSchema::new("UserData", Type::Bytes, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
@@ -40,7 +40,7 @@ pub(super) static CONSUMER_PROTOCOL_SUBSCRIPTION: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 3 },
     flexible_since: None,
-    description: "ConsumerProtocolSubscription",
+    description: "What a consumer wants to read and what it owns already.",
     fields: &[
         FieldSchema::new("Topics", Type::Str, 0, i16::MAX).array(),
         FieldSchema::new("UserData", Type::Bytes, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
@@ -52,8 +52,15 @@ pub(super) static CONSUMER_PROTOCOL_SUBSCRIPTION: Schema = Schema {
         )
         .array()
         .ignorable(),
-        FieldSchema::new("GenerationId", Type::Int32, 2, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("RackId", Type::Str, 3, i16::MAX).nullable(3, i16::MAX).default("null").ignorable(),
+        FieldSchema::new("GenerationId", Type::Int32, 2, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Counts the rebalances of the group."),
+        FieldSchema::new("RackId", Type::Str, 3, i16::MAX)
+            .nullable(3, i16::MAX)
+            .default("null")
+            .ignorable()
+            .about("Where the client is, so that it can read from a near replica."),
     ],
     recode: recode::<crate::generated::records::consumer_protocol::ConsumerProtocolSubscription>,
     decode: decode::<crate::generated::records::consumer_protocol::ConsumerProtocolSubscription>,

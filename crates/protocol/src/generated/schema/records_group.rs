@@ -9,7 +9,7 @@ pub(super) static OFFSET_COMMIT_KEY: Schema = Schema {
     key: Some(1),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "OffsetCommitKey",
+    description: "Which offset is meant.",
     fields: &[
         FieldSchema::new("Group", Type::Str, 0, 0),
         FieldSchema::new("Topic", Type::Str, 0, 0),
@@ -25,14 +25,20 @@ pub(super) static OFFSET_COMMIT_VALUE: Schema = Schema {
     key: Some(1),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(4),
-    description: "OffsetCommitValue",
+    description: "A committed offset.",
     fields: &[
         FieldSchema::new("Offset", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 3, i16::MAX).default("-1").ignorable(),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 3, i16::MAX)
+            .default("-1")
+            .ignorable()
+            .about("Rises by one with each election."),
         FieldSchema::new("Metadata", Type::Str, 0, i16::MAX),
         FieldSchema::new("CommitTimestamp", Type::Int64, 0, i16::MAX),
         FieldSchema::new("ExpireTimestamp", Type::Int64, 1, 1).default("-1").ignorable(),
-        FieldSchema::new("TopicId", Type::Uuid, 4, i16::MAX).tag(0, 4, i16::MAX).ignorable(),
+        FieldSchema::new("TopicId", Type::Uuid, 4, i16::MAX)
+            .tag(0, 4, i16::MAX)
+            .ignorable()
+            .about("Id of the topic, which a deleted and recreated one does not share."),
     ],
     recode: recode::<crate::generated::records::group::OffsetCommitValue>,
     decode: decode::<crate::generated::records::group::OffsetCommitValue>,
@@ -44,7 +50,7 @@ pub(super) static GROUP_METADATA_KEY: Schema = Schema {
     key: Some(2),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "GroupMetadataKey",
+    description: "Which classic group is meant.",
     fields: &[FieldSchema::new("Group", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::group::GroupMetadataKey>,
     decode: decode::<crate::generated::records::group::GroupMetadataKey>,
@@ -57,7 +63,8 @@ static MEMBER_METADATA: StructSchema = StructSchema {
         FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX)
             .nullable(3, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("Fixed name of a static member, null for others."),
         FieldSchema::new("ClientId", Type::Str, 0, i16::MAX),
         FieldSchema::new("ClientHost", Type::Str, 0, i16::MAX),
         FieldSchema::new("RebalanceTimeout", Type::Int32, 1, i16::MAX).default("-1").ignorable(),
@@ -73,9 +80,10 @@ pub(super) static GROUP_METADATA_VALUE: Schema = Schema {
     key: Some(2),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(4),
-    description: "GroupMetadataValue",
+    description: "A classic group with its members.",
     fields: &[
-        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX),
+        FieldSchema::new("ProtocolType", Type::Str, 0, i16::MAX)
+            .about("Kind of group, for example `consumer`; opaque to the broker."),
         FieldSchema::new("Generation", Type::Int32, 0, i16::MAX),
         FieldSchema::new("Protocol", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
         FieldSchema::new("Leader", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
@@ -92,7 +100,7 @@ pub(super) static CONSUMER_GROUP_METADATA_KEY: Schema = Schema {
     key: Some(3),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "ConsumerGroupMetadataKey",
+    description: "Which consumer group is meant.",
     fields: &[FieldSchema::new("GroupId", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::group::ConsumerGroupMetadataKey>,
     decode: decode::<crate::generated::records::group::ConsumerGroupMetadataKey>,
@@ -104,10 +112,13 @@ pub(super) static CONSUMER_GROUP_METADATA_VALUE: Schema = Schema {
     key: Some(3),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ConsumerGroupMetadataValue",
+    description: "Epoch of a consumer group.",
     fields: &[
         FieldSchema::new("Epoch", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("MetadataHash", Type::Int64, 0, i16::MAX).tag(0, 0, i16::MAX).default("0"),
+        FieldSchema::new("MetadataHash", Type::Int64, 0, i16::MAX)
+            .tag(0, 0, i16::MAX)
+            .default("0")
+            .about("Hash over the topics subscribed to."),
     ],
     recode: recode::<crate::generated::records::group::ConsumerGroupMetadataValue>,
     decode: decode::<crate::generated::records::group::ConsumerGroupMetadataValue>,
@@ -119,7 +130,7 @@ pub(super) static CONSUMER_GROUP_PARTITION_METADATA_KEY: Schema = Schema {
     key: Some(4),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "ConsumerGroupPartitionMetadataKey",
+    description: "Which consumer group is meant.",
     fields: &[FieldSchema::new("GroupId", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::group::ConsumerGroupPartitionMetadataKey>,
     decode: decode::<crate::generated::records::group::ConsumerGroupPartitionMetadataKey>,
@@ -136,9 +147,10 @@ static PARTITION_METADATA: StructSchema = StructSchema {
 static TOPIC_METADATA: StructSchema = StructSchema {
     name: "TopicMetadata",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("TopicName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("NumPartitions", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("NumPartitions", Type::Int32, 0, i16::MAX).about("How many; -1 for the default."),
         FieldSchema::new("PartitionMetadata", Type::Struct(&PARTITION_METADATA), 0, i16::MAX).array(),
     ],
 };
@@ -149,7 +161,7 @@ pub(super) static CONSUMER_GROUP_PARTITION_METADATA_VALUE: Schema = Schema {
     key: Some(4),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ConsumerGroupPartitionMetadataValue",
+    description: "Topics that a consumer group has subscribed to, as it last saw them; written by older versions.",
     fields: &[FieldSchema::new("Topics", Type::Struct(&TOPIC_METADATA), 0, i16::MAX).array()],
     recode: recode::<crate::generated::records::group::ConsumerGroupPartitionMetadataValue>,
     decode: decode::<crate::generated::records::group::ConsumerGroupPartitionMetadataValue>,
@@ -161,7 +173,7 @@ pub(super) static CONSUMER_GROUP_MEMBER_METADATA_KEY: Schema = Schema {
     key: Some(5),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "ConsumerGroupMemberMetadataKey",
+    description: "Which member is meant.",
     fields: &[FieldSchema::new("GroupId", Type::Str, 0, 0), FieldSchema::new("MemberId", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::group::ConsumerGroupMemberMetadataKey>,
     decode: decode::<crate::generated::records::group::ConsumerGroupMemberMetadataKey>,
@@ -178,7 +190,8 @@ static CLASSIC_PROTOCOL: StructSchema = StructSchema {
 static CLASSIC_MEMBER_METADATA: StructSchema = StructSchema {
     name: "ClassicMemberMetadata",
     fields: &[
-        FieldSchema::new("SessionTimeoutMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("SessionTimeoutMs", Type::Int32, 0, i16::MAX)
+            .about("A member that is silent for so long is out."),
         FieldSchema::new("SupportedProtocols", Type::Struct(&CLASSIC_PROTOCOL), 0, i16::MAX).array(),
     ],
 };
@@ -189,17 +202,22 @@ pub(super) static CONSUMER_GROUP_MEMBER_METADATA_VALUE: Schema = Schema {
     key: Some(5),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ConsumerGroupMemberMetadataValue",
+    description: "What a member of a consumer group has said about itself.",
     fields: &[
         FieldSchema::new("InstanceId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("RackId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("RackId", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where the client is, so that it can read from a near replica."),
         FieldSchema::new("ClientId", Type::Str, 0, i16::MAX),
         FieldSchema::new("ClientHost", Type::Str, 0, i16::MAX),
         FieldSchema::new("SubscribedTopicNames", Type::Str, 0, i16::MAX).array(),
         FieldSchema::new("SubscribedTopicRegex", Type::Str, 0, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null"),
-        FieldSchema::new("RebalanceTimeoutMs", Type::Int32, 0, i16::MAX).default("-1"),
+        FieldSchema::new("RebalanceTimeoutMs", Type::Int32, 0, i16::MAX)
+            .default("-1")
+            .about("How long a member may take to join again."),
         FieldSchema::new("ServerAssignor", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
         FieldSchema::new("ClassicMemberMetadata", Type::Struct(&CLASSIC_MEMBER_METADATA), 0, i16::MAX)
             .nullable(0, i16::MAX)
@@ -216,7 +234,7 @@ pub(super) static CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA_KEY: Schema = Schema
     key: Some(6),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "ConsumerGroupTargetAssignmentMetadataKey",
+    description: "Which consumer group is meant.",
     fields: &[FieldSchema::new("GroupId", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::group::ConsumerGroupTargetAssignmentMetadataKey>,
     decode: decode::<crate::generated::records::group::ConsumerGroupTargetAssignmentMetadataKey>,
@@ -228,7 +246,7 @@ pub(super) static CONSUMER_GROUP_TARGET_ASSIGNMENT_METADATA_VALUE: Schema = Sche
     key: Some(6),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ConsumerGroupTargetAssignmentMetadataValue",
+    description: "Epoch of the assignment that a group is to reach.",
     fields: &[
         FieldSchema::new("AssignmentEpoch", Type::Int32, 0, i16::MAX),
         FieldSchema::new("AssignmentTimestamp", Type::Int64, 0, i16::MAX)
@@ -246,7 +264,7 @@ pub(super) static CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY: Schema = Schema {
     key: Some(7),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "ConsumerGroupTargetAssignmentMemberKey",
+    description: "Which member is meant.",
     fields: &[FieldSchema::new("GroupId", Type::Str, 0, 0), FieldSchema::new("MemberId", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::group::ConsumerGroupTargetAssignmentMemberKey>,
     decode: decode::<crate::generated::records::group::ConsumerGroupTargetAssignmentMemberKey>,
@@ -255,7 +273,8 @@ pub(super) static CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER_KEY: Schema = Schema {
 static TOPIC_PARTITION: StructSchema = StructSchema {
     name: "TopicPartition",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Int32, 0, i16::MAX).array(),
     ],
 };
@@ -266,7 +285,7 @@ pub(super) static CONSUMER_GROUP_TARGET_ASSIGNMENT_MEMBER_VALUE: Schema = Schema
     key: Some(7),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ConsumerGroupTargetAssignmentMemberValue",
+    description: "Partitions that a member is to get.",
     fields: &[FieldSchema::new("TopicPartitions", Type::Struct(&TOPIC_PARTITION), 0, i16::MAX).array()],
     recode: recode::<crate::generated::records::group::ConsumerGroupTargetAssignmentMemberValue>,
     decode: decode::<crate::generated::records::group::ConsumerGroupTargetAssignmentMemberValue>,
@@ -278,7 +297,7 @@ pub(super) static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY: Schema = Schema 
     key: Some(8),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "ConsumerGroupCurrentMemberAssignmentKey",
+    description: "Which member is meant.",
     fields: &[FieldSchema::new("GroupId", Type::Str, 0, 0), FieldSchema::new("MemberId", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::group::ConsumerGroupCurrentMemberAssignmentKey>,
     decode: decode::<crate::generated::records::group::ConsumerGroupCurrentMemberAssignmentKey>,
@@ -287,7 +306,8 @@ pub(super) static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_KEY: Schema = Schema 
 static TOPIC_PARTITIONS: StructSchema = StructSchema {
     name: "TopicPartitions",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Int32, 0, i16::MAX).array(),
         FieldSchema::new("AssignmentEpochs", Type::Int32, 0, i16::MAX)
             .array()
@@ -303,9 +323,10 @@ pub(super) static CONSUMER_GROUP_CURRENT_MEMBER_ASSIGNMENT_VALUE: Schema = Schem
     key: Some(8),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ConsumerGroupCurrentMemberAssignmentValue",
+    description: "Partitions that a member has, and those it has still to give up.",
     fields: &[
-        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX)
+            .about("Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while."),
         FieldSchema::new("PreviousMemberEpoch", Type::Int32, 0, i16::MAX),
         FieldSchema::new("State", Type::Int8, 0, i16::MAX),
         FieldSchema::new("AssignedPartitions", Type::Struct(&TOPIC_PARTITIONS), 0, i16::MAX).array(),
@@ -321,7 +342,7 @@ pub(super) static CONSUMER_GROUP_REGULAR_EXPRESSION_KEY: Schema = Schema {
     key: Some(16),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "ConsumerGroupRegularExpressionKey",
+    description: "Which expression of which group is meant.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, 0),
         FieldSchema::new("RegularExpression", Type::Str, 0, 0),
@@ -331,17 +352,17 @@ pub(super) static CONSUMER_GROUP_REGULAR_EXPRESSION_KEY: Schema = Schema {
 };
 
 pub(super) static CONSUMER_GROUP_REGULAR_EXPRESSION_VALUE: Schema = Schema {
-    name: "ConsumerGroupRegularExpressionValue",
-    kind: Kind::CoordinatorValue,
-    key: Some(16),
-    versions: Versions { min: 0, max: 0 },
-    flexible_since: Some(0),
-    description: "ConsumerGroupRegularExpressionValue",
-    fields: &[
-        FieldSchema::new("Topics", Type::Str, 0, i16::MAX).array(),
-        FieldSchema::new("Version", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("Timestamp", Type::Int64, 0, i16::MAX),
-    ],
-    recode: recode::<crate::generated::records::group::ConsumerGroupRegularExpressionValue>,
-    decode: decode::<crate::generated::records::group::ConsumerGroupRegularExpressionValue>,
+name: "ConsumerGroupRegularExpressionValue",
+kind: Kind::CoordinatorValue,
+key: Some(16),
+versions: Versions { min: 0, max: 0 },
+flexible_since: Some(0),
+description: "Topics that match an expression.",
+fields: &[
+FieldSchema::new("Topics", Type::Str, 0, i16::MAX).array(),
+FieldSchema::new("Version", Type::Int64, 0, i16::MAX),
+FieldSchema::new("Timestamp", Type::Int64, 0, i16::MAX).about("Milliseconds since 1970; negative numbers are marks in ListOffsets (-1 latest, -2 earliest, -3 greatest timestamp, -4 earliest local, -5 latest tiered)."),
+],
+recode: recode::<crate::generated::records::group::ConsumerGroupRegularExpressionValue>,
+decode: decode::<crate::generated::records::group::ConsumerGroupRegularExpressionValue>,
 };

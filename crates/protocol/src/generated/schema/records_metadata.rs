@@ -28,16 +28,23 @@ pub(super) static REGISTER_BROKER_RECORD: Schema = Schema {
     key: Some(0),
     versions: Versions { min: 0, max: 4 },
     flexible_since: Some(0),
-    description: "RegisterBrokerRecord",
+    description: "A broker has registered.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
         FieldSchema::new("IsMigratingZkBroker", Type::Bool, 2, i16::MAX).default("false"),
-        FieldSchema::new("IncarnationId", Type::Uuid, 0, i16::MAX),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX),
+        FieldSchema::new("IncarnationId", Type::Uuid, 0, i16::MAX)
+            .about("Random id of this start of the process."),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .about("Tells one life of a broker from the next."),
         FieldSchema::new("EndPoints", Type::Struct(&BROKER_ENDPOINT), 0, i16::MAX).array(),
         FieldSchema::new("Features", Type::Struct(&BROKER_FEATURE), 0, i16::MAX).array(),
-        FieldSchema::new("Rack", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("Fenced", Type::Bool, 0, i16::MAX).default("true"),
+        FieldSchema::new("Rack", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where the broker stands; null when unknown."),
+        FieldSchema::new("Fenced", Type::Bool, 0, i16::MAX)
+            .default("true")
+            .about("Serves no clients until it has caught up."),
         FieldSchema::new("InControlledShutdown", Type::Bool, 1, i16::MAX).default("false"),
         FieldSchema::new("LogDirs", Type::Uuid, 3, i16::MAX).array().tag(0, 3, i16::MAX),
         FieldSchema::new("CordonedLogDirs", Type::Uuid, 4, i16::MAX)
@@ -56,10 +63,11 @@ pub(super) static UNREGISTER_BROKER_RECORD: Schema = Schema {
     key: Some(1),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "UnregisterBrokerRecord",
+    description: "A broker's registration is gone.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .about("Tells one life of a broker from the next."),
     ],
     recode: recode::<crate::generated::records::metadata::UnregisterBrokerRecord>,
     decode: decode::<crate::generated::records::metadata::UnregisterBrokerRecord>,
@@ -71,10 +79,11 @@ pub(super) static TOPIC_RECORD: Schema = Schema {
     key: Some(2),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "TopicRecord",
+    description: "A topic exists.",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX).is("topicName"),
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
     ],
     recode: recode::<crate::generated::records::metadata::TopicRecord>,
     decode: decode::<crate::generated::records::metadata::TopicRecord>,
@@ -86,51 +95,63 @@ pub(super) static PARTITION_RECORD: Schema = Schema {
     key: Some(3),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "PartitionRecord",
+    description: "A partition with all that is known of it.",
     fields: &[
         FieldSchema::new("PartitionId", Type::Int32, 0, i16::MAX).default("-1"),
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Replicas", Type::Int32, 0, i16::MAX).array().is("brokerId"),
         FieldSchema::new("Isr", Type::Int32, 0, i16::MAX).array(),
         FieldSchema::new("RemovingReplicas", Type::Int32, 0, i16::MAX).array().is("brokerId"),
         FieldSchema::new("AddingReplicas", Type::Int32, 0, i16::MAX).array().is("brokerId"),
         FieldSchema::new("Leader", Type::Int32, 0, i16::MAX).default("-1").is("brokerId"),
-        FieldSchema::new("LeaderRecoveryState", Type::Int8, 0, i16::MAX).tag(0, 0, i16::MAX).default("0"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX).default("-1"),
-        FieldSchema::new("PartitionEpoch", Type::Int32, 0, i16::MAX).default("-1"),
-        FieldSchema::new("Directories", Type::Uuid, 1, i16::MAX).array(),
+        FieldSchema::new("LeaderRecoveryState", Type::Int8, 0, i16::MAX)
+            .tag(0, 0, i16::MAX)
+            .default("0")
+            .about("1 while the leader recovers from an unclean election."),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX)
+            .default("-1")
+            .about("Rises by one with each election."),
+        FieldSchema::new("PartitionEpoch", Type::Int32, 0, i16::MAX)
+            .default("-1")
+            .about("Rises by one with each change of the partition."),
+        FieldSchema::new("Directories", Type::Uuid, 1, i16::MAX)
+            .array()
+            .about("Log directories of the replicas, in their order."),
         FieldSchema::new("EligibleLeaderReplicas", Type::Int32, 2, i16::MAX)
             .array()
             .nullable(2, i16::MAX)
             .tag(1, 2, i16::MAX)
             .default("null")
-            .is("brokerId"),
+            .is("brokerId")
+            .about("Replicas that may become leader without loss though they are not in sync (KIP-966)."),
         FieldSchema::new("LastKnownElr", Type::Int32, 2, i16::MAX)
             .array()
             .nullable(2, i16::MAX)
             .tag(2, 2, i16::MAX)
             .default("null")
-            .is("brokerId"),
+            .is("brokerId")
+            .about("Replicas that were last eligible."),
     ],
     recode: recode::<crate::generated::records::metadata::PartitionRecord>,
     decode: decode::<crate::generated::records::metadata::PartitionRecord>,
 };
 
 pub(super) static CONFIG_RECORD: Schema = Schema {
-    name: "ConfigRecord",
-    kind: Kind::Metadata,
-    key: Some(4),
-    versions: Versions { min: 0, max: 0 },
-    flexible_since: Some(0),
-    description: "ConfigRecord",
-    fields: &[
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Name", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Value", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-    ],
-    recode: recode::<crate::generated::records::metadata::ConfigRecord>,
-    decode: decode::<crate::generated::records::metadata::ConfigRecord>,
+name: "ConfigRecord",
+kind: Kind::Metadata,
+key: Some(4),
+versions: Versions { min: 0, max: 0 },
+flexible_since: Some(0),
+description: "One configuration key of a resource; without a value it is removed.",
+fields: &[
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("Name", Type::Str, 0, i16::MAX),
+FieldSchema::new("Value", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+],
+recode: recode::<crate::generated::records::metadata::ConfigRecord>,
+decode: decode::<crate::generated::records::metadata::ConfigRecord>,
 };
 
 pub(super) static PARTITION_CHANGE_RECORD: Schema = Schema {
@@ -139,10 +160,11 @@ pub(super) static PARTITION_CHANGE_RECORD: Schema = Schema {
     key: Some(5),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "PartitionChangeRecord",
+    description: "Changes of a partition: only what is set changes.",
     fields: &[
         FieldSchema::new("PartitionId", Type::Int32, 0, i16::MAX).default("-1"),
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Isr", Type::Int32, 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
@@ -168,24 +190,30 @@ pub(super) static PARTITION_CHANGE_RECORD: Schema = Schema {
             .tag(4, 0, i16::MAX)
             .default("null")
             .is("brokerId"),
-        FieldSchema::new("LeaderRecoveryState", Type::Int8, 0, i16::MAX).tag(5, 0, i16::MAX).default("-1"),
+        FieldSchema::new("LeaderRecoveryState", Type::Int8, 0, i16::MAX)
+            .tag(5, 0, i16::MAX)
+            .default("-1")
+            .about("1 while the leader recovers from an unclean election."),
         FieldSchema::new("Directories", Type::Uuid, 1, i16::MAX)
             .array()
             .nullable(1, i16::MAX)
             .tag(8, 1, i16::MAX)
-            .default("null"),
+            .default("null")
+            .about("Log directories of the replicas, in their order."),
         FieldSchema::new("EligibleLeaderReplicas", Type::Int32, 2, i16::MAX)
             .array()
             .nullable(2, i16::MAX)
             .tag(6, 2, i16::MAX)
             .default("null")
-            .is("brokerId"),
+            .is("brokerId")
+            .about("Replicas that may become leader without loss though they are not in sync (KIP-966)."),
         FieldSchema::new("LastKnownElr", Type::Int32, 2, i16::MAX)
             .array()
             .nullable(2, i16::MAX)
             .tag(7, 2, i16::MAX)
             .default("null")
-            .is("brokerId"),
+            .is("brokerId")
+            .about("Replicas that were last eligible."),
     ],
     recode: recode::<crate::generated::records::metadata::PartitionChangeRecord>,
     decode: decode::<crate::generated::records::metadata::PartitionChangeRecord>,
@@ -197,7 +225,7 @@ pub(super) static FENCE_BROKER_RECORD: Schema = Schema {
     key: Some(7),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "FenceBrokerRecord",
+    description: "A broker is fenced (written by older versions).",
     fields: &[
         FieldSchema::new("Id", Type::Int32, 0, i16::MAX).is("brokerId"),
         FieldSchema::new("Epoch", Type::Int64, 0, i16::MAX),
@@ -212,7 +240,7 @@ pub(super) static UNFENCE_BROKER_RECORD: Schema = Schema {
     key: Some(8),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "UnfenceBrokerRecord",
+    description: "A broker is unfenced (written by older versions).",
     fields: &[
         FieldSchema::new("Id", Type::Int32, 0, i16::MAX).is("brokerId"),
         FieldSchema::new("Epoch", Type::Int64, 0, i16::MAX),
@@ -227,8 +255,9 @@ pub(super) static REMOVE_TOPIC_RECORD: Schema = Schema {
     key: Some(9),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "RemoveTopicRecord",
-    fields: &[FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)],
+    description: "A topic and its partitions are gone.",
+    fields: &[FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+        .about("Id of the topic, which a deleted and recreated one does not share.")],
     recode: recode::<crate::generated::records::metadata::RemoveTopicRecord>,
     decode: decode::<crate::generated::records::metadata::RemoveTopicRecord>,
 };
@@ -239,7 +268,7 @@ pub(super) static USER_SCRAM_CREDENTIAL_RECORD: Schema = Schema {
     key: Some(11),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "UserScramCredentialRecord",
+    description: "A user's SCRAM credential.",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX),
         FieldSchema::new("Mechanism", Type::Int8, 0, i16::MAX),
@@ -258,7 +287,7 @@ pub(super) static FEATURE_LEVEL_RECORD: Schema = Schema {
     key: Some(12),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "FeatureLevelRecord",
+    description: "The level of a feature.",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX),
         FieldSchema::new("FeatureLevel", Type::Int16, 0, i16::MAX),
@@ -281,7 +310,7 @@ pub(super) static CLIENT_QUOTA_RECORD: Schema = Schema {
     key: Some(14),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ClientQuotaRecord",
+    description: "A quota of a client.",
     fields: &[
         FieldSchema::new("Entity", Type::Struct(&ENTITY_DATA), 0, i16::MAX).array(),
         FieldSchema::new("Key", Type::Str, 0, i16::MAX),
@@ -298,10 +327,12 @@ pub(super) static PRODUCER_IDS_RECORD: Schema = Schema {
     key: Some(15),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ProducerIdsRecord",
+    description: "A block of producer ids has been handed out.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX).default("-1"),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .default("-1")
+            .about("Tells one life of a broker from the next."),
         FieldSchema::new("NextProducerId", Type::Int64, 0, i16::MAX),
     ],
     recode: recode::<crate::generated::records::metadata::ProducerIdsRecord>,
@@ -314,11 +345,14 @@ pub(super) static BROKER_REGISTRATION_CHANGE_RECORD: Schema = Schema {
     key: Some(17),
     versions: Versions { min: 0, max: 3 },
     flexible_since: Some(0),
-    description: "BrokerRegistrationChangeRecord",
+    description: "Changes of a broker's registration.",
     fields: &[
         FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId"),
-        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("Fenced", Type::Int8, 0, i16::MAX).tag(0, 0, i16::MAX),
+        FieldSchema::new("BrokerEpoch", Type::Int64, 0, i16::MAX)
+            .about("Tells one life of a broker from the next."),
+        FieldSchema::new("Fenced", Type::Int8, 0, i16::MAX)
+            .tag(0, 0, i16::MAX)
+            .about("Serves no clients until it has caught up."),
         FieldSchema::new("InControlledShutdown", Type::Int8, 1, i16::MAX).tag(1, 1, i16::MAX),
         FieldSchema::new("LogDirs", Type::Uuid, 2, i16::MAX).array().tag(2, 2, i16::MAX),
         FieldSchema::new("CordonedLogDirs", Type::Uuid, 3, i16::MAX)
@@ -332,24 +366,24 @@ pub(super) static BROKER_REGISTRATION_CHANGE_RECORD: Schema = Schema {
 };
 
 pub(super) static ACCESS_CONTROL_ENTRY_RECORD: Schema = Schema {
-    name: "AccessControlEntryRecord",
-    kind: Kind::Metadata,
-    key: Some(18),
-    versions: Versions { min: 0, max: 0 },
-    flexible_since: Some(0),
-    description: "AccessControlEntryRecord",
-    fields: &[
-        FieldSchema::new("Id", Type::Uuid, 0, i16::MAX),
-        FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
-        FieldSchema::new("PatternType", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("Principal", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Host", Type::Str, 0, i16::MAX),
-        FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX),
-    ],
-    recode: recode::<crate::generated::records::metadata::AccessControlEntryRecord>,
-    decode: decode::<crate::generated::records::metadata::AccessControlEntryRecord>,
+name: "AccessControlEntryRecord",
+kind: Kind::Metadata,
+key: Some(18),
+versions: Versions { min: 0, max: 0 },
+flexible_since: Some(0),
+description: "An access control entry.",
+fields: &[
+FieldSchema::new("Id", Type::Uuid, 0, i16::MAX),
+FieldSchema::new("ResourceType", Type::Int8, 0, i16::MAX).about("2 topic, 3 group, 4 broker in configuration (8, 16, 32 for loggers, client metrics, groups); for ACLs 2 topic, 3 group, 4 cluster, 5 transactional id."),
+FieldSchema::new("ResourceName", Type::Str, 0, i16::MAX),
+FieldSchema::new("PatternType", Type::Int8, 0, i16::MAX).about("3 literal, 4 prefix; in filters also 1 any, 2 match."),
+FieldSchema::new("Principal", Type::Str, 0, i16::MAX),
+FieldSchema::new("Host", Type::Str, 0, i16::MAX),
+FieldSchema::new("Operation", Type::Int8, 0, i16::MAX),
+FieldSchema::new("PermissionType", Type::Int8, 0, i16::MAX).about("2 deny, 3 allow; in filters also 1 any."),
+],
+recode: recode::<crate::generated::records::metadata::AccessControlEntryRecord>,
+decode: decode::<crate::generated::records::metadata::AccessControlEntryRecord>,
 };
 
 pub(super) static REMOVE_ACCESS_CONTROL_ENTRY_RECORD: Schema = Schema {
@@ -358,7 +392,7 @@ pub(super) static REMOVE_ACCESS_CONTROL_ENTRY_RECORD: Schema = Schema {
     key: Some(19),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "RemoveAccessControlEntryRecord",
+    description: "An access control entry is gone.",
     fields: &[FieldSchema::new("Id", Type::Uuid, 0, i16::MAX)],
     recode: recode::<crate::generated::records::metadata::RemoveAccessControlEntryRecord>,
     decode: decode::<crate::generated::records::metadata::RemoveAccessControlEntryRecord>,
@@ -370,7 +404,7 @@ pub(super) static NO_OP_RECORD: Schema = Schema {
     key: Some(20),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "NoOpRecord",
+    description: "Changes nothing; keeps the log moving.",
     fields: &[],
     recode: recode::<crate::generated::records::metadata::NoOpRecord>,
     decode: decode::<crate::generated::records::metadata::NoOpRecord>,
@@ -382,7 +416,7 @@ pub(super) static REMOVE_USER_SCRAM_CREDENTIAL_RECORD: Schema = Schema {
     key: Some(22),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "RemoveUserScramCredentialRecord",
+    description: "A user's SCRAM credential is gone.",
     fields: &[
         FieldSchema::new("Name", Type::Str, 0, i16::MAX),
         FieldSchema::new("Mechanism", Type::Int8, 0, i16::MAX),
@@ -397,7 +431,7 @@ pub(super) static BEGIN_TRANSACTION_RECORD: Schema = Schema {
     key: Some(23),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "BeginTransactionRecord",
+    description: "The records that follow count together or not at all.",
     fields: &[FieldSchema::new("Name", Type::Str, 0, i16::MAX)
         .nullable(0, i16::MAX)
         .tag(0, 0, i16::MAX)
@@ -412,7 +446,7 @@ pub(super) static END_TRANSACTION_RECORD: Schema = Schema {
     key: Some(24),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "EndTransactionRecord",
+    description: "The records since the begin count.",
     fields: &[],
     recode: recode::<crate::generated::records::metadata::EndTransactionRecord>,
     decode: decode::<crate::generated::records::metadata::EndTransactionRecord>,
@@ -424,11 +458,12 @@ pub(super) static ABORT_TRANSACTION_RECORD: Schema = Schema {
     key: Some(25),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "AbortTransactionRecord",
+    description: "The records since the begin do not count.",
     fields: &[FieldSchema::new("Reason", Type::Str, 0, i16::MAX)
         .nullable(0, i16::MAX)
         .tag(0, 0, i16::MAX)
-        .default("null")],
+        .default("null")
+        .about("Why, for people.")],
     recode: recode::<crate::generated::records::metadata::AbortTransactionRecord>,
     decode: decode::<crate::generated::records::metadata::AbortTransactionRecord>,
 };
@@ -458,11 +493,13 @@ pub(super) static REGISTER_CONTROLLER_RECORD: Schema = Schema {
     key: Some(27),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "RegisterControllerRecord",
+    description: "A controller has registered.",
     fields: &[
         FieldSchema::new("ControllerId", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("IncarnationId", Type::Uuid, 0, i16::MAX),
-        FieldSchema::new("ZkMigrationReady", Type::Bool, 0, i16::MAX),
+        FieldSchema::new("IncarnationId", Type::Uuid, 0, i16::MAX)
+            .about("Random id of this start of the process."),
+        FieldSchema::new("ZkMigrationReady", Type::Bool, 0, i16::MAX)
+            .about("Always false: there is no ZooKeeper."),
         FieldSchema::new("EndPoints", Type::Struct(&CONTROLLER_ENDPOINT), 0, i16::MAX).array(),
         FieldSchema::new("Features", Type::Struct(&CONTROLLER_FEATURE), 0, i16::MAX).array(),
     ],
@@ -476,7 +513,7 @@ pub(super) static CLEAR_ELR_RECORD: Schema = Schema {
     key: Some(28),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "ClearElrRecord",
+    description: "The eligible leader replicas of a topic, or of all, are cleared.",
     fields: &[FieldSchema::new("TopicName", Type::Str, 0, i16::MAX).is("topicName")],
     recode: recode::<crate::generated::records::metadata::ClearElrRecord>,
     decode: decode::<crate::generated::records::metadata::ClearElrRecord>,

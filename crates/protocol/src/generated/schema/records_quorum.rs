@@ -12,11 +12,13 @@ pub(super) static QUORUM_STATE_DATA: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "QuorumStateData",
+    description: "The file `quorum-state`: vote and epoch of a node.",
     fields: &[
         FieldSchema::new("ClusterId", Type::Str, 0, 0),
         FieldSchema::new("LeaderId", Type::Int32, 0, i16::MAX).default("-1"),
-        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX).default("-1"),
+        FieldSchema::new("LeaderEpoch", Type::Int32, 0, i16::MAX)
+            .default("-1")
+            .about("Rises by one with each election."),
         FieldSchema::new("VotedId", Type::Int32, 0, i16::MAX).default("-1"),
         FieldSchema::new("VotedDirectoryId", Type::Uuid, 1, i16::MAX),
         FieldSchema::new("AppliedOffset", Type::Int64, 0, 0),
@@ -32,7 +34,7 @@ pub(super) static K_RAFT_VERSION_RECORD: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "KRaftVersionRecord",
+    description: "Control record: version of the quorum's protocol.",
     fields: &[
         FieldSchema::new("Version", Type::Int16, 0, i16::MAX),
         FieldSchema::new("KRaftVersion", Type::Int16, 0, i16::MAX),
@@ -55,7 +57,7 @@ pub(super) static LEADER_CHANGE_MESSAGE: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 1 },
     flexible_since: Some(0),
-    description: "LeaderChangeMessage",
+    description: "Control record: a leader has begun its epoch.",
     fields: &[
         FieldSchema::new("Version", Type::Int16, 0, i16::MAX),
         FieldSchema::new("LeaderId", Type::Int32, 0, i16::MAX).is("brokerId"),
@@ -72,7 +74,7 @@ pub(super) static SNAPSHOT_FOOTER_RECORD: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "SnapshotFooterRecord",
+    description: "Control record: last of a snapshot.",
     fields: &[FieldSchema::new("Version", Type::Int16, 0, i16::MAX)],
     recode: recode::<crate::generated::records::quorum::SnapshotFooterRecord>,
     decode: decode::<crate::generated::records::quorum::SnapshotFooterRecord>,
@@ -84,7 +86,7 @@ pub(super) static SNAPSHOT_HEADER_RECORD: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "SnapshotHeaderRecord",
+    description: "Control record: first of a snapshot.",
     fields: &[
         FieldSchema::new("Version", Type::Int16, 0, i16::MAX),
         FieldSchema::new("LastContainedLogTimestamp", Type::Int64, 0, i16::MAX),
@@ -126,7 +128,7 @@ pub(super) static VOTERS_RECORD: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "VotersRecord",
+    description: "Control record: the voters of the quorum.",
     fields: &[
         FieldSchema::new("Version", Type::Int16, 0, i16::MAX),
         FieldSchema::new("Voters", Type::Struct(&VOTERS_VOTER), 0, i16::MAX).array(),

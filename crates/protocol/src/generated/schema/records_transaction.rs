@@ -4,15 +4,17 @@
 use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, decode, recode};
 
 pub(super) static CONTROL_RECORD_TYPE_SCHEMA: Schema = Schema {
-    name: "ControlRecordTypeSchema",
-    kind: Kind::Data,
-    key: None,
-    versions: Versions { min: 0, max: 0 },
-    flexible_since: None,
-    description: "ControlRecordTypeSchema",
-    fields: &[FieldSchema::new("Type", Type::Int16, 0, i16::MAX)],
-    recode: recode::<crate::generated::records::transaction::ControlRecordTypeSchema>,
-    decode: decode::<crate::generated::records::transaction::ControlRecordTypeSchema>,
+name: "ControlRecordTypeSchema",
+kind: Kind::Data,
+key: None,
+versions: Versions { min: 0, max: 0 },
+flexible_since: None,
+description: "Key of a control record, behind its version.",
+fields: &[
+FieldSchema::new("Type", Type::Int16, 0, i16::MAX).about("0 abort, 1 commit, 2 leader change, 3 snapshot header, 4 snapshot footer, 5 quorum version, 6 voters."),
+],
+recode: recode::<crate::generated::records::transaction::ControlRecordTypeSchema>,
+decode: decode::<crate::generated::records::transaction::ControlRecordTypeSchema>,
 };
 
 pub(super) static END_TXN_MARKER: Schema = Schema {
@@ -21,7 +23,7 @@ pub(super) static END_TXN_MARKER: Schema = Schema {
     key: None,
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "EndTxnMarker",
+    description: "Value of the control record that ends a transaction.",
     fields: &[FieldSchema::new("CoordinatorEpoch", Type::Int32, 0, i16::MAX)],
     recode: recode::<crate::generated::records::transaction::EndTxnMarker>,
     decode: decode::<crate::generated::records::transaction::EndTxnMarker>,
@@ -33,7 +35,7 @@ pub(super) static TRANSACTION_LOG_KEY: Schema = Schema {
     key: Some(0),
     versions: Versions { min: 0, max: 0 },
     flexible_since: None,
-    description: "TransactionLogKey",
+    description: "Which transactional id is meant.",
     fields: &[FieldSchema::new("TransactionalId", Type::Str, 0, 0)],
     recode: recode::<crate::generated::records::transaction::TransactionLogKey>,
     decode: decode::<crate::generated::records::transaction::TransactionLogKey>,
@@ -48,30 +50,25 @@ static PARTITIONS_SCHEMA: StructSchema = StructSchema {
 };
 
 pub(super) static TRANSACTION_LOG_VALUE: Schema = Schema {
-    name: "TransactionLogValue",
-    kind: Kind::CoordinatorValue,
-    key: Some(0),
-    versions: Versions { min: 0, max: 1 },
-    flexible_since: Some(1),
-    description: "TransactionLogValue",
-    fields: &[
-        FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("PreviousProducerId", Type::Int64, 0, i16::MAX).tag(0, 1, i16::MAX).default("-1"),
-        FieldSchema::new("NextProducerId", Type::Int64, 0, i16::MAX).tag(1, 1, i16::MAX).default("-1"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("NextProducerEpoch", Type::Int16, 0, i16::MAX).tag(3, 1, i16::MAX).default("-1"),
-        FieldSchema::new("TransactionTimeoutMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("TransactionStatus", Type::Int8, 0, i16::MAX),
-        FieldSchema::new("TransactionPartitions", Type::Struct(&PARTITIONS_SCHEMA), 0, i16::MAX)
-            .array()
-            .nullable(0, i16::MAX)
-            .default("null"),
-        FieldSchema::new("TransactionLastUpdateTimestampMs", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("TransactionStartTimestampMs", Type::Int64, 0, i16::MAX),
-        FieldSchema::new("ClientTransactionVersion", Type::Int16, 0, i16::MAX)
-            .tag(2, 1, i16::MAX)
-            .default("0"),
-    ],
-    recode: recode::<crate::generated::records::transaction::TransactionLogValue>,
-    decode: decode::<crate::generated::records::transaction::TransactionLogValue>,
+name: "TransactionLogValue",
+kind: Kind::CoordinatorValue,
+key: Some(0),
+versions: Versions { min: 0, max: 1 },
+flexible_since: Some(1),
+description: "State of a transactional id.",
+fields: &[
+FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX),
+FieldSchema::new("PreviousProducerId", Type::Int64, 0, i16::MAX).tag(0, 1, i16::MAX).default("-1"),
+FieldSchema::new("NextProducerId", Type::Int64, 0, i16::MAX).tag(1, 1, i16::MAX).default("-1"),
+FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX).about("Rises when an older producer of the same id is to be fenced."),
+FieldSchema::new("NextProducerEpoch", Type::Int16, 0, i16::MAX).tag(3, 1, i16::MAX).default("-1"),
+FieldSchema::new("TransactionTimeoutMs", Type::Int32, 0, i16::MAX).about("A transaction that is open for longer is aborted."),
+FieldSchema::new("TransactionStatus", Type::Int8, 0, i16::MAX).about("0 empty, 1 ongoing, 2 prepare commit, 3 prepare abort, 4 complete commit, 5 complete abort, 6 dead, 7 prepare epoch fence."),
+FieldSchema::new("TransactionPartitions", Type::Struct(&PARTITIONS_SCHEMA), 0, i16::MAX).array().nullable(0, i16::MAX).default("null"),
+FieldSchema::new("TransactionLastUpdateTimestampMs", Type::Int64, 0, i16::MAX),
+FieldSchema::new("TransactionStartTimestampMs", Type::Int64, 0, i16::MAX),
+FieldSchema::new("ClientTransactionVersion", Type::Int16, 0, i16::MAX).tag(2, 1, i16::MAX).default("0"),
+],
+recode: recode::<crate::generated::records::transaction::TransactionLogValue>,
+decode: decode::<crate::generated::records::transaction::TransactionLogValue>,
 };

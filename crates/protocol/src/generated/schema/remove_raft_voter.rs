@@ -9,7 +9,7 @@ pub(super) static REMOVE_RAFT_VOTER_REQUEST: Schema = Schema {
     key: Some(81),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "RemoveRaftVoter",
+    description: "Removes a voter from the metadata quorum.",
     fields: &[
         FieldSchema::new("ClusterId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
         FieldSchema::new("VoterId", Type::Int32, 0, i16::MAX),
@@ -25,14 +25,17 @@ pub(super) static REMOVE_RAFT_VOTER_RESPONSE: Schema = Schema {
     key: Some(81),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "RemoveRaftVoter",
+    description: "Removes a voter from the metadata quorum.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("What went wrong, for people; null when nothing did."),
     ],
     recode: recode::<crate::generated::remove_raft_voter::RemoveRaftVoterResponse>,
     decode: decode::<crate::generated::remove_raft_voter::RemoveRaftVoterResponse>,

@@ -9,7 +9,7 @@ pub(super) static SASL_AUTHENTICATE_REQUEST: Schema = Schema {
     key: Some(36),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "SaslAuthenticate",
+    description: "Carries one step of the SASL exchange.",
     fields: &[FieldSchema::new("AuthBytes", Type::Bytes, 0, i16::MAX)],
     recode: recode::<crate::generated::sasl_authenticate::SaslAuthenticateRequest>,
     decode: decode::<crate::generated::sasl_authenticate::SaslAuthenticateRequest>,
@@ -21,10 +21,14 @@ pub(super) static SASL_AUTHENTICATE_RESPONSE: Schema = Schema {
     key: Some(36),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(2),
-    description: "SaslAuthenticate",
+    description: "Carries one step of the SASL exchange.",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("AuthBytes", Type::Bytes, 0, i16::MAX),
         FieldSchema::new("SessionLifetimeMs", Type::Int64, 1, i16::MAX).default("0").ignorable(),
     ],

@@ -9,7 +9,7 @@ pub(super) static SASL_HANDSHAKE_REQUEST: Schema = Schema {
     key: Some(17),
     versions: Versions { min: 0, max: 1 },
     flexible_since: None,
-    description: "SaslHandshake",
+    description: "Chooses the SASL mechanism of the connection.",
     fields: &[FieldSchema::new("Mechanism", Type::Str, 0, i16::MAX)],
     recode: recode::<crate::generated::sasl_handshake::SaslHandshakeRequest>,
     decode: decode::<crate::generated::sasl_handshake::SaslHandshakeRequest>,
@@ -21,9 +21,10 @@ pub(super) static SASL_HANDSHAKE_RESPONSE: Schema = Schema {
     key: Some(17),
     versions: Versions { min: 0, max: 1 },
     flexible_since: None,
-    description: "SaslHandshake",
+    description: "Chooses the SASL mechanism of the connection.",
     fields: &[
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("Mechanisms", Type::Str, 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::sasl_handshake::SaslHandshakeResponse>,

@@ -9,12 +9,16 @@ pub(super) static SHARE_GROUP_HEARTBEAT_REQUEST: Schema = Schema {
     key: Some(76),
     versions: Versions { min: 1, max: 1 },
     flexible_since: Some(0),
-    description: "ShareGroupHeartbeat",
+    description: "Joins, keeps and leaves a share group.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX),
-        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("RackId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX)
+            .about("Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while."),
+        FieldSchema::new("RackId", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("Where the client is, so that it can read from a near replica."),
         FieldSchema::new("SubscribedTopicNames", Type::Str, 0, i16::MAX)
             .array()
             .nullable(0, i16::MAX)
@@ -33,7 +37,8 @@ static ASSIGNMENT: StructSchema = StructSchema {
 static TOPIC_PARTITIONS: StructSchema = StructSchema {
     name: "TopicPartitions",
     fields: &[
-        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX),
+        FieldSchema::new("TopicId", Type::Uuid, 0, i16::MAX)
+            .about("Id of the topic, which a deleted and recreated one does not share."),
         FieldSchema::new("Partitions", Type::Int32, 0, i16::MAX).array(),
     ],
 };
@@ -44,14 +49,20 @@ pub(super) static SHARE_GROUP_HEARTBEAT_RESPONSE: Schema = Schema {
     key: Some(76),
     versions: Versions { min: 1, max: 1 },
     flexible_since: Some(0),
-    description: "ShareGroupHeartbeat",
+    description: "Joins, keeps and leaves a share group.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
-        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("HeartbeatIntervalMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("MemberEpoch", Type::Int32, 0, i16::MAX)
+            .about("Epoch of the member's assignment; 0 joins, -1 leaves, -2 leaves for a while."),
+        FieldSchema::new("HeartbeatIntervalMs", Type::Int32, 0, i16::MAX).about("How often to send this."),
         FieldSchema::new("Assignment", Type::Struct(&ASSIGNMENT), 0, i16::MAX)
             .nullable(0, i16::MAX)
             .default("null"),

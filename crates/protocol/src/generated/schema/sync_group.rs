@@ -17,21 +17,28 @@ pub(super) static SYNC_GROUP_REQUEST: Schema = Schema {
     key: Some(14),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(4),
-    description: "SyncGroup",
+    description: "Hands the leader's assignment to the group, and each member its part.",
     fields: &[
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
-        FieldSchema::new("GenerationId", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("GenerationId", Type::Int32, 0, i16::MAX)
+            .about("Counts the rebalances of the group."),
         FieldSchema::new("MemberId", Type::Str, 0, i16::MAX),
-        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX).nullable(3, i16::MAX).default("null"),
+        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX)
+            .nullable(3, i16::MAX)
+            .default("null")
+            .about("Fixed name of a static member, null for others."),
         FieldSchema::new("ProtocolType", Type::Str, 5, i16::MAX)
             .nullable(5, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("Kind of group, for example `consumer`; opaque to the broker."),
         FieldSchema::new("ProtocolName", Type::Str, 5, i16::MAX)
             .nullable(5, i16::MAX)
             .default("null")
             .ignorable(),
-        FieldSchema::new("Assignments", Type::Struct(&SYNC_GROUP_REQUEST_ASSIGNMENT), 0, i16::MAX).array(),
+        FieldSchema::new("Assignments", Type::Struct(&SYNC_GROUP_REQUEST_ASSIGNMENT), 0, i16::MAX)
+            .array()
+            .about("Replicas chosen by the client; instead of the numbers above."),
     ],
     recode: recode::<crate::generated::sync_group::SyncGroupRequest>,
     decode: decode::<crate::generated::sync_group::SyncGroupRequest>,
@@ -43,14 +50,18 @@ pub(super) static SYNC_GROUP_RESPONSE: Schema = Schema {
     key: Some(14),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(4),
-    description: "SyncGroup",
+    description: "Hands the leader's assignment to the group, and each member its part.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX).ignorable(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 1, i16::MAX)
+            .ignorable()
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
         FieldSchema::new("ProtocolType", Type::Str, 5, i16::MAX)
             .nullable(5, i16::MAX)
             .default("null")
-            .ignorable(),
+            .ignorable()
+            .about("Kind of group, for example `consumer`; opaque to the broker."),
         FieldSchema::new("ProtocolName", Type::Str, 5, i16::MAX)
             .nullable(5, i16::MAX)
             .default("null")

@@ -9,7 +9,10 @@ static TXN_OFFSET_COMMIT_REQUEST_PARTITION: StructSchema = StructSchema {
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
         FieldSchema::new("CommittedOffset", Type::Int64, 0, i16::MAX),
         FieldSchema::new("CommittedLeaderEpoch", Type::Int32, 2, i16::MAX).default("-1").ignorable(),
-        FieldSchema::new("CommittedMetadata", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("CommittedMetadata", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("A word of the client's, given back as it is."),
     ],
 };
 
@@ -28,15 +31,21 @@ pub(super) static TXN_OFFSET_COMMIT_REQUEST: Schema = Schema {
     key: Some(28),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "TxnOffsetCommit",
+    description: "Stores a group's offsets as part of a transaction.",
     fields: &[
         FieldSchema::new("TransactionalId", Type::Str, 0, i16::MAX).is("transactionalId"),
         FieldSchema::new("GroupId", Type::Str, 0, i16::MAX).is("groupId"),
         FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("GenerationId", Type::Int32, 3, i16::MAX).default("-1"),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
+        FieldSchema::new("GenerationId", Type::Int32, 3, i16::MAX)
+            .default("-1")
+            .about("Counts the rebalances of the group."),
         FieldSchema::new("MemberId", Type::Str, 3, i16::MAX).default(""),
-        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX).nullable(3, i16::MAX).default("null"),
+        FieldSchema::new("GroupInstanceId", Type::Str, 3, i16::MAX)
+            .nullable(3, i16::MAX)
+            .default("null")
+            .about("Fixed name of a static member, null for others."),
         FieldSchema::new("Topics", Type::Struct(&TXN_OFFSET_COMMIT_REQUEST_TOPIC), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::txn_offset_commit::TxnOffsetCommitRequest>,
@@ -47,7 +56,8 @@ static TXN_OFFSET_COMMIT_RESPONSE_PARTITION: StructSchema = StructSchema {
     name: "TxnOffsetCommitResponsePartition",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -66,9 +76,10 @@ pub(super) static TXN_OFFSET_COMMIT_RESPONSE: Schema = Schema {
     key: Some(28),
     versions: Versions { min: 0, max: 5 },
     flexible_since: Some(3),
-    description: "TxnOffsetCommit",
+    description: "Stores a group's offsets as part of a transaction.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
         FieldSchema::new("Topics", Type::Struct(&TXN_OFFSET_COMMIT_RESPONSE_TOPIC), 0, i16::MAX).array(),
     ],
     recode: recode::<crate::generated::txn_offset_commit::TxnOffsetCommitResponse>,

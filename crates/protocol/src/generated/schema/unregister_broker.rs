@@ -9,7 +9,7 @@ pub(super) static UNREGISTER_BROKER_REQUEST: Schema = Schema {
     key: Some(64),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "UnregisterBroker",
+    description: "Removes a broker's registration.",
     fields: &[FieldSchema::new("BrokerId", Type::Int32, 0, i16::MAX).is("brokerId")],
     recode: recode::<crate::generated::unregister_broker::UnregisterBrokerRequest>,
     decode: decode::<crate::generated::unregister_broker::UnregisterBrokerRequest>,
@@ -21,11 +21,16 @@ pub(super) static UNREGISTER_BROKER_RESPONSE: Schema = Schema {
     key: Some(64),
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "UnregisterBroker",
+    description: "Removes a broker's registration.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
     recode: recode::<crate::generated::unregister_broker::UnregisterBrokerResponse>,
     decode: decode::<crate::generated::unregister_broker::UnregisterBrokerResponse>,

@@ -19,11 +19,15 @@ pub(super) static UPDATE_FEATURES_REQUEST: Schema = Schema {
     key: Some(57),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "UpdateFeatures",
+    description: "Sets the levels of the cluster's features.",
     fields: &[
-        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX).default("60000"),
+        FieldSchema::new("TimeoutMs", Type::Int32, 0, i16::MAX)
+            .default("60000")
+            .about("How long the broker may take, in milliseconds."),
         FieldSchema::new("FeatureUpdates", Type::Struct(&FEATURE_UPDATE_KEY), 0, i16::MAX).array(),
-        FieldSchema::new("ValidateOnly", Type::Bool, 1, i16::MAX).default("false"),
+        FieldSchema::new("ValidateOnly", Type::Bool, 1, i16::MAX)
+            .default("false")
+            .about("Check, but change nothing."),
     ],
     recode: recode::<crate::generated::update_features::UpdateFeaturesRequest>,
     decode: decode::<crate::generated::update_features::UpdateFeaturesRequest>,
@@ -33,8 +37,12 @@ static UPDATABLE_FEATURE_RESULT: StructSchema = StructSchema {
     name: "UpdatableFeatureResult",
     fields: &[
         FieldSchema::new("Feature", Type::Str, 0, i16::MAX).set_key(),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
     ],
 };
 
@@ -44,11 +52,16 @@ pub(super) static UPDATE_FEATURES_RESPONSE: Schema = Schema {
     key: Some(57),
     versions: Versions { min: 0, max: 2 },
     flexible_since: Some(0),
-    description: "UpdateFeatures",
+    description: "Sets the levels of the cluster's features.",
     fields: &[
-        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX).nullable(0, i16::MAX).default("null"),
+        FieldSchema::new("ThrottleTimeMs", Type::Int32, 0, i16::MAX)
+            .about("How long the client is to hold back because of a quota, in milliseconds."),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
+        FieldSchema::new("ErrorMessage", Type::Str, 0, i16::MAX)
+            .nullable(0, i16::MAX)
+            .default("null")
+            .about("What went wrong, for people; null when nothing did."),
         FieldSchema::new("Results", Type::Struct(&UPDATABLE_FEATURE_RESULT), 0, 1).array().ignorable(),
     ],
     recode: recode::<crate::generated::update_features::UpdateFeaturesResponse>,

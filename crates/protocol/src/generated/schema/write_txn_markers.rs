@@ -15,11 +15,16 @@ static WRITABLE_TXN_MARKER: StructSchema = StructSchema {
     name: "WritableTxnMarker",
     fields: &[
         FieldSchema::new("ProducerId", Type::Int64, 0, i16::MAX).is("producerId"),
-        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX),
-        FieldSchema::new("TransactionResult", Type::Bool, 0, i16::MAX),
+        FieldSchema::new("ProducerEpoch", Type::Int16, 0, i16::MAX)
+            .about("Rises when an older producer of the same id is to be fenced."),
+        FieldSchema::new("TransactionResult", Type::Bool, 0, i16::MAX)
+            .about("True to commit, false to abort."),
         FieldSchema::new("Topics", Type::Struct(&WRITABLE_TXN_MARKER_TOPIC), 0, i16::MAX).array(),
         FieldSchema::new("CoordinatorEpoch", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("TransactionVersion", Type::Int8, 2, i16::MAX).default("0").ignorable(),
+        FieldSchema::new("TransactionVersion", Type::Int8, 2, i16::MAX)
+            .default("0")
+            .ignorable()
+            .about("Version of the transaction protocol."),
     ],
 };
 
@@ -29,7 +34,7 @@ pub(super) static WRITE_TXN_MARKERS_REQUEST: Schema = Schema {
     key: Some(27),
     versions: Versions { min: 1, max: 2 },
     flexible_since: Some(1),
-    description: "WriteTxnMarkers",
+    description: "Has a leader write the end markers of transactions; sent by the transaction coordinator.",
     fields: &[FieldSchema::new("Markers", Type::Struct(&WRITABLE_TXN_MARKER), 0, i16::MAX).array()],
     recode: recode::<crate::generated::write_txn_markers::WriteTxnMarkersRequest>,
     decode: decode::<crate::generated::write_txn_markers::WriteTxnMarkersRequest>,
@@ -39,7 +44,8 @@ static WRITABLE_TXN_MARKER_PARTITION_RESULT: StructSchema = StructSchema {
     name: "WritableTxnMarkerPartitionResult",
     fields: &[
         FieldSchema::new("PartitionIndex", Type::Int32, 0, i16::MAX),
-        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX),
+        FieldSchema::new("ErrorCode", Type::Int16, 0, i16::MAX)
+            .about("0 for success, else one of `errors.txt`."),
     ],
 };
 
@@ -66,7 +72,7 @@ pub(super) static WRITE_TXN_MARKERS_RESPONSE: Schema = Schema {
     key: Some(27),
     versions: Versions { min: 1, max: 2 },
     flexible_since: Some(1),
-    description: "WriteTxnMarkers",
+    description: "Has a leader write the end markers of transactions; sent by the transaction coordinator.",
     fields: &[FieldSchema::new("Markers", Type::Struct(&WRITABLE_TXN_MARKER_RESULT), 0, i16::MAX).array()],
     recode: recode::<crate::generated::write_txn_markers::WriteTxnMarkersResponse>,
     decode: decode::<crate::generated::write_txn_markers::WriteTxnMarkersResponse>,

@@ -1,0 +1,266 @@
+//! The coordinator as a whole: opens what is on disk, leads, and is stopped by its owner.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ottla_cluster::config::ConfigMap;
+use ottla_cluster::controller::{METADATA_TOPIC, Settings};
+use ottla_cluster::image::{MetadataDelta, MetadataImage, MetadataRecord};
+use ottla_protocol::generated::records::quorum::VotersVoter;
+use ottla_protocol::generated::records::{FeatureLevelRecord, VotersRecord};
+use ottla_protocol::ids::Uuid;
+use ottla_protocol::wire::{Message, Str};
+use ottla_storage::files::Files;
+use tokio::sync::mpsc;
+
+use crate::driver::{Command, Driver, spawn};
+use crate::entry::{EntryError, EntryKind, LogEntry};
+use crate::error::{OpenError, RequestError};
+use crate::feed::Published;
+use crate::handle::CoordinatorHandle;
+use crate::hard_state::{FILE_NAME, HardState};
+use crate::limits::QUEUE_REQUESTS_MAX;
+use crate::metadata_log::MetadataLog;
+use crate::reserve::Reserve;
+
+/// Name of the metadata log's directory.
+pub const LOG_DIRECTORY: &str = "__cluster_metadata-0";
+/// The feature whose level says what the nodes of a cluster may write to each other and to disk.
+pub const OTTLA_FEATURE: &str = "ottla.version";
+/// The level that a new cluster begins with, and the highest that this program knows.
+pub const OTTLA_FEATURE_LEVEL: i16 = 1;
+
+/// The term that the founder of a cluster leads in.
+const FIRST_TERM: i32 = 1;
+
+/// What a coordinator is started with.
+pub struct CoordinatorOptions {
+    /// The file system.
+    pub files: Arc<dyn Files>,
+    /// The data directory that holds the metadata log. Its lock is its owner's business.
+    pub dir: PathBuf,
+    /// `cluster.id` of the directory's `meta.properties`.
+    pub cluster_id: String,
+    /// `node.id`.
+    pub node_id: i32,
+    /// `directory.id` of the directory's `meta.properties`.
+    pub directory_id: Uuid,
+    /// The broker's values that are set at the start, valid.
+    pub config: ConfigMap,
+    /// Milliseconds since 1970.
+    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Random numbers.
+    pub entropy: Box<dyn FnMut() -> u64 + Send>,
+}
+
+impl CoordinatorOptions {
+    /// Options with the system's clock and random numbers.
+    #[must_use]
+    pub fn new(
+        files: Arc<dyn Files>,
+        dir: PathBuf,
+        cluster_id: String,
+        node_id: i32,
+        directory_id: Uuid,
+    ) -> Self {
+        Self {
+            files,
+            dir,
+            cluster_id,
+            node_id,
+            directory_id,
+            config: ConfigMap::new(),
+            clock: Arc::new(system_clock),
+            entropy: Box::new(system_entropy),
+        }
+    }
+}
+
+/// The running coordinator. Whoever holds it must [`Coordinator::stop`] it; dropping it stops it too, without telling how that went.
+#[derive(Debug)]
+pub struct Coordinator {
+    queue: mpsc::Sender<Command>,
+    thread: Option<JoinHandle<Result<(), RequestError>>>,
+}
+
+impl Coordinator {
+    /// Opens the metadata log, founding the cluster when there is none, replays it, and leads. When it returns, requests are
+    /// served. Blocks for the reading and a few syncs.
+    ///
+    /// # Errors
+    /// When something on disk is not what it should be, or cannot be written.
+    pub fn start(options: CoordinatorOptions) -> Result<(Self, CoordinatorHandle), OpenError> {
+        let dir = options.dir.join(LOG_DIRECTORY);
+        let now_ms = (options.clock)();
+        let found = HardState::read(&options.files, &dir)?;
+        let first_start = found.is_none();
+        let hard_state = match found {
+            Some(state) => known_node(state, &options)?,
+            None => found_cluster(&options, &dir)?,
+        };
+        let mut log = MetadataLog::open(&options.files, dir.clone(), hard_state.committed, now_ms)?;
+        if first_start && log.end() > 0 {
+            return Err(OpenError::StateMissing(dir.join(FILE_NAME)));
+        }
+        if first_start {
+            hard_state.write_unsynced(&options.files, &dir)?;
+        }
+        write_first_entries(&mut log, &options, hard_state.term, now_ms)?;
+        let image = replay(&log)?;
+        check_features(&image)?;
+        let published = Arc::new(Published::new(image.clone()));
+        let (sender, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let driver = Driver {
+            reserve: Reserve::new(options.files.clone(), &options.dir),
+            files: options.files,
+            dir,
+            log,
+            hard_state,
+            settings: Settings::new(options.cluster_id, options.config),
+            image,
+            published: published.clone(),
+            queue,
+            clock: options.clock,
+            entropy: options.entropy,
+            fenced: None,
+            next: None,
+        };
+        let thread = Some(spawn(driver)?);
+        let handle = CoordinatorHandle::new(sender.clone(), published);
+        Ok((Self { queue: sender, thread }, handle))
+    }
+
+    /// Decides what is queued, closes the log in order and ends the thread. Blocks. Requests that come later are refused.
+    ///
+    /// # Errors
+    /// When the log had failed before, or could not be closed.
+    pub fn stop(mut self) -> Result<(), RequestError> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), RequestError> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let mut stop = Command::Stop;
+        // A full queue is being worked off, so that this ends; a closed one belongs to a thread that has ended.
+        while let Err(mpsc::error::TrySendError::Full(back)) = self.queue.try_send(stop) {
+            stop = back;
+            std::thread::yield_now();
+        }
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(RequestError::Fenced("the coordinator's thread panicked".to_owned())))
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        if let Err(error) = self.join() {
+            tracing::error!(%error, "the coordinator did not stop in order");
+        }
+    }
+}
+
+fn known_node(state: HardState, options: &CoordinatorOptions) -> Result<HardState, OpenError> {
+    let name =
+        |cluster: &str, node: i32, directory: &str| format!("node {node} ({directory}) of cluster {cluster}");
+    let own = name(&options.cluster_id, options.node_id, &options.directory_id.to_string());
+    let found = name(&state.cluster_id, state.node_id, &state.directory_id);
+    if own == found { Ok(state) } else { Err(OpenError::OtherNode { found, own }) }
+}
+
+/// The state of a node that founds a cluster: it votes for itself, and that is a majority.
+fn found_cluster(options: &CoordinatorOptions, dir: &std::path::Path) -> Result<HardState, OpenError> {
+    options.files.create_dir_all(dir)?;
+    options.files.sync_dir(&options.dir)?;
+    Ok(HardState {
+        cluster_id: options.cluster_id.clone(),
+        node_id: options.node_id,
+        directory_id: options.directory_id.to_string(),
+        term: FIRST_TERM,
+        voted_id: options.node_id,
+        voted_directory_id: options.directory_id.to_string(),
+        committed: -1,
+    })
+}
+
+/// The first entries of a cluster: who votes, then the finalized features. A crash may have left none, or the first alone.
+fn write_first_entries(
+    log: &mut MetadataLog,
+    options: &CoordinatorOptions,
+    term: i32,
+    now_ms: i64,
+) -> Result<(), OpenError> {
+    let broken = |index: i64| move |error: EntryError| OpenError::Entry { index, error };
+    let mut kinds = Vec::new();
+    if log.end() == 0 {
+        let voter = VotersVoter {
+            voter_id: options.node_id,
+            voter_directory_id: options.directory_id,
+            ..VotersVoter::default()
+        };
+        let voters = VotersRecord { voters: vec![voter], ..VotersRecord::default() };
+        let voters = voters.encode(0).map_err(EntryError::from).map_err(broken(0))?;
+        kinds.push(EntryKind::Membership(voters));
+    }
+    if log.end() <= 1 {
+        let name = Str::from_static(OTTLA_FEATURE);
+        let level =
+            FeatureLevelRecord { name, feature_level: OTTLA_FEATURE_LEVEL, ..FeatureLevelRecord::default() };
+        let record =
+            MetadataRecord::from(level).encode().map_err(|error| OpenError::Record { index: 1, error })?;
+        kinds.push(EntryKind::Records(vec![record]));
+    }
+    let mut batches = Vec::new();
+    for (index, kind) in (log.end()..).zip(kinds) {
+        let entry = LogEntry { index, term, node_id: options.node_id, kind };
+        batches.push(entry.encode(now_ms).map_err(broken(index))?);
+    }
+    Ok(log.append_all(&batches, now_ms)?)
+}
+
+fn replay(log: &MetadataLog) -> Result<MetadataImage, OpenError> {
+    let mut image = MetadataImage::default();
+    let mut delta = MetadataDelta::default();
+    loop {
+        let entries = log.read(image.index() + 1)?;
+        if entries.is_empty() {
+            return Ok(image);
+        }
+        for entry in entries {
+            let index = entry.index;
+            for record in entry.records().map_err(|error| OpenError::Record { index, error })? {
+                image.apply(&record, &mut delta).map_err(|error| OpenError::Apply { index, error })?;
+            }
+            image.set_index(index);
+        }
+        // Nobody needs to know what the start changed.
+        delta = MetadataDelta::default();
+    }
+}
+
+fn check_features(image: &MetadataImage) -> Result<(), OpenError> {
+    for (feature, level) in image.features() {
+        let known = if feature == OTTLA_FEATURE { OTTLA_FEATURE_LEVEL } else { 0 };
+        if level > known {
+            return Err(OpenError::TooOld { feature: feature.to_owned(), level, known });
+        }
+    }
+    Ok(())
+}
+
+fn system_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn system_entropy() -> u64 {
+    let mut bytes = [0u8; 8];
+    let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(read, Ok(bytes.len()), "the system always has random numbers for so few bytes");
+    u64::from_ne_bytes(bytes)
+}
+
+/// The metadata log's directory is named as the partition of a topic that is none.
+const _: () = assert!(METADATA_TOPIC.len() + 2 == LOG_DIRECTORY.len());

@@ -1,0 +1,134 @@
+//! One entry of the metadata log, as a record batch with exactly one record: the batch's offset is the index, its leader epoch the
+//! term, and the record's value is a `RaftLogEntry` of `protocol-spec`.
+
+use bytes::Bytes;
+use ottla_cluster::image::{MetadataRecord, RecordError};
+use ottla_protocol::generated::records::RaftLogEntry;
+use ottla_protocol::ids::{LeaderEpoch, Offset};
+use ottla_protocol::records::{
+    Batch, BatchError, BatchHeader, BuildError, Builder, Compression, DecompressLimit, HEADER_BYTES,
+};
+use ottla_protocol::wire::{DecodeError, EncodeError, Message};
+
+/// Version in which entries are written.
+const ENTRY_VERSION: i16 = 0;
+
+/// What an entry is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Nothing: a leader's first.
+    Blank,
+    /// Metadata records, each in its frame.
+    Records(Vec<Bytes>),
+    /// Who votes: an encoded `VotersRecord`.
+    Membership(Bytes),
+}
+
+/// One entry of the metadata log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its place in the log, from 0.
+    pub index: i64,
+    /// Term of the leader that proposed it.
+    pub term: i32,
+    /// Node that proposed it.
+    pub node_id: i32,
+    /// What it is about.
+    pub kind: EntryKind,
+}
+
+/// Why bytes are not an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// The batch is damaged.
+    #[error("{0}")]
+    Batch(#[from] BatchError),
+    /// The batch does not hold exactly one record with a value.
+    #[error("the batch does not hold exactly one record with a value")]
+    NotOneRecord,
+    /// The record's value is malformed.
+    #[error("{0}")]
+    Malformed(#[from] DecodeError),
+    /// Term and batch do not agree.
+    #[error("term {term} in a batch of term {batch}")]
+    Term {
+        /// What the entry says.
+        term: i64,
+        /// What its batch says.
+        batch: i32,
+    },
+    /// A newer node wrote it.
+    #[error("kind {0} is not known: this node is too old for this cluster")]
+    UnknownKind(i8),
+    /// It cannot be written.
+    #[error("{0}")]
+    Encode(#[from] EncodeError),
+    /// It does not fit a batch.
+    #[error("{0}")]
+    Build(#[from] BuildError),
+}
+
+const BLANK: i8 = 0;
+const RECORDS: i8 = 1;
+const MEMBERSHIP: i8 = 2;
+
+impl LogEntry {
+    /// The header and what follows it.
+    ///
+    /// # Errors
+    /// When it is too large for a batch.
+    pub fn encode(&self, now_ms: i64) -> Result<(BatchHeader, Bytes), EntryError> {
+        let (kind, payload) = match &self.kind {
+            EntryKind::Blank => (BLANK, Vec::new()),
+            EntryKind::Records(records) => (RECORDS, records.clone()),
+            EntryKind::Membership(voters) => (MEMBERSHIP, vec![voters.clone()]),
+        };
+        let (term, node_id) = (i64::from(self.term), self.node_id);
+        let entry = RaftLogEntry { term, node_id, kind, payload, ..RaftLogEntry::default() };
+        let value = entry.encode(ENTRY_VERSION)?;
+        let mut builder = Builder::new(Compression::None)
+            .base_offset(Offset(self.index))
+            .leader_epoch(LeaderEpoch(self.term));
+        builder.append(now_ms, None, Some(&value), &[])?;
+        let batch = Bytes::from(builder.finish()?);
+        Ok((BatchHeader::parse(&batch)?, batch.slice(HEADER_BYTES..)))
+    }
+
+    /// Reads a whole batch.
+    ///
+    /// # Errors
+    /// When it is damaged, or a newer node wrote it.
+    pub fn decode(batch: &[u8]) -> Result<Self, EntryError> {
+        let batch = Batch::parse(batch)?;
+        batch.verify_crc()?;
+        let header = batch.header();
+        if header.records_count != 1 {
+            return Err(EntryError::NotOneRecord);
+        }
+        let mut records = batch.records(DecompressLimit::default())?;
+        let value = records.next_record()?.and_then(|record| record.value.map(Bytes::copy_from_slice));
+        let entry = RaftLogEntry::decode(value.ok_or(EntryError::NotOneRecord)?, ENTRY_VERSION)?;
+        let term = header.partition_leader_epoch.0;
+        if entry.term != i64::from(term) {
+            return Err(EntryError::Term { term: entry.term, batch: term });
+        }
+        let kind = match entry.kind {
+            BLANK => EntryKind::Blank,
+            RECORDS => EntryKind::Records(entry.payload),
+            MEMBERSHIP => EntryKind::Membership(entry.payload.into_iter().next().unwrap_or_default()),
+            other => return Err(EntryError::UnknownKind(other)),
+        };
+        Ok(Self { index: header.base_offset.0, term, node_id: entry.node_id, kind })
+    }
+
+    /// The metadata records in it; none for the other kinds.
+    ///
+    /// # Errors
+    /// When one is malformed, or a newer node wrote it.
+    pub fn records(&self) -> Result<Vec<MetadataRecord>, RecordError> {
+        match &self.kind {
+            EntryKind::Records(frames) => frames.iter().cloned().map(MetadataRecord::decode).collect(),
+            EntryKind::Blank | EntryKind::Membership(_) => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What can go wrong: when the coordinator starts, and when it is asked.
+
+use std::io;
+use std::path::PathBuf;
+
+use ottla_cluster::image::{ApplyError, RecordError};
+use ottla_protocol::generated::ErrorCode;
+use ottla_storage::log::LogError;
+
+use crate::entry::EntryError;
+use crate::hard_state::HardStateError;
+
+/// Why the coordinator cannot start. Nothing was changed on disk, unless a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The metadata log cannot be opened or read.
+    #[error("the metadata log cannot be used: {0}")]
+    Log(#[from] LogError),
+    /// What must outlive a crash beside the log cannot be read or written.
+    #[error("{0}")]
+    HardState(#[from] HardStateError),
+    /// A log without the file beside it: it is not known what this node has promised.
+    #[error("there is a metadata log but no {0}: the directory is incomplete")]
+    StateMissing(PathBuf),
+    /// The log ends before what was committed.
+    #[error(
+        "the metadata log ends before entry {end}, but entry {committed} was committed: entries are lost"
+    )]
+    LogTooShort {
+        /// Entries that are there.
+        end: i64,
+        /// Index of an entry that was committed.
+        committed: i64,
+    },
+    /// An entry is not what this program writes.
+    #[error("entry {index} of the metadata log: {error}")]
+    Entry {
+        /// Its index.
+        index: i64,
+        /// What is wrong with it.
+        error: EntryError,
+    },
+    /// A record is malformed, or a newer node wrote it.
+    #[error("entry {index} of the metadata log: {error}")]
+    Record {
+        /// Index of its entry.
+        index: i64,
+        /// What is wrong with it.
+        error: RecordError,
+    },
+    /// A record does not fit what came before.
+    #[error("entry {index} of the metadata log: {error}")]
+    Apply {
+        /// Index of its entry.
+        index: i64,
+        /// What is wrong with it.
+        error: ApplyError,
+    },
+    /// The directory belongs to another node.
+    #[error("the metadata log belongs to {found}, this is {own}: a directory cannot be moved between nodes")]
+    OtherNode {
+        /// Who wrote it.
+        found: String,
+        /// Who opens it.
+        own: String,
+    },
+    /// Finalized features that this program does not know.
+    #[error(
+        "the cluster has finalized {feature} at level {level}, this program knows up to {known}: it is too old"
+    )]
+    TooOld {
+        /// The feature.
+        feature: String,
+        /// Its level in the cluster.
+        level: i16,
+        /// The highest level that is known here.
+        known: i16,
+    },
+    /// Files, or the thread, could not be made.
+    #[error("the coordinator cannot be started: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a request was not decided, or its decision not committed. Nothing of it is in effect, but for [`RequestError::Fenced`]:
+/// then it may be, after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The coordinator has stopped.
+    #[error("the coordinator has stopped")]
+    Stopped,
+    /// A write or sync of the metadata log failed: what is on disk is unknown, so nothing is decided any more.
+    #[error("the coordinator is fenced: {0}")]
+    Fenced(String),
+    /// The disk is full. Requests that give space back are still served.
+    #[error("there is no space left for the metadata log")]
+    NoSpace,
+    /// The decision cannot be written down; a defect.
+    #[error("a decision cannot be written: {0}")]
+    Unwritable(String),
+}
+
+impl RequestError {
+    /// What a client is told.
+    #[must_use]
+    pub const fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Stopped => ErrorCode::NotController,
+            Self::Fenced(_) | Self::NoSpace => ErrorCode::KafkaStorageError,
+            Self::Unwritable(_) => ErrorCode::UnknownServerError,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! How brokers learn what was committed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ottla_cluster::image::{ApplyError, MetadataDelta, MetadataImage, MetadataRecord};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::driver::Command;
+use crate::limits::{FEED_BATCH_ENTRIES_MAX, FEED_ENTRIES_MAX};
+
+/// A committed entry. One without records (a leader's first, a change of voters) only moves the index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedEntry {
+    /// Its index in the log.
+    pub index: i64,
+    /// What it changes, to be applied as a whole.
+    pub records: Vec<MetadataRecord>,
+}
+
+/// Why a feed ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// The coordinator has stopped.
+    #[error("the coordinator has stopped")]
+    Stopped,
+    /// Older entries could not be read from the log.
+    #[error("the metadata log cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// What the driver publishes and everybody reads.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// Index of the last committed entry.
+    committed: watch::Sender<i64>,
+    /// Guards the image and the last entries together.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    image: MetadataImage,
+    entries: VecDeque<Arc<FeedEntry>>,
+}
+
+impl Published {
+    pub(crate) fn new(image: MetadataImage) -> Self {
+        let (committed, _) = watch::channel(image.index());
+        Self { committed, state: Mutex::new(State { image, entries: VecDeque::new() }) }
+    }
+
+    /// Makes a committed entry and the image after it visible to all.
+    pub(crate) fn publish(&self, image: MetadataImage, entry: FeedEntry) {
+        let index = entry.index;
+        let mut state = self.lock();
+        state.image = image;
+        state.entries.push_back(Arc::new(entry));
+        if state.entries.len() > FEED_ENTRIES_MAX {
+            state.entries.pop_front();
+        }
+        drop(state);
+        self.committed.send_replace(index);
+    }
+
+    pub(crate) fn image(&self) -> MetadataImage {
+        self.lock().image.clone()
+    }
+
+    pub(crate) fn committed(&self) -> watch::Receiver<i64> {
+        self.committed.subscribe()
+    }
+
+    /// Entries from `from` on that are in memory; `None` when the log has to be asked.
+    fn recent(&self, from: i64) -> Option<Vec<Arc<FeedEntry>>> {
+        let state = self.lock();
+        let first = state.entries.front()?.index;
+        let skip = usize::try_from(from.checked_sub(first)?).ok()?;
+        Some(state.entries.iter().skip(skip).take(FEED_BATCH_ENTRIES_MAX).cloned().collect())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Committed entries in order, from some index on, for ever.
+#[derive(Debug)]
+pub struct MetadataFeed {
+    next: i64,
+    published: Arc<Published>,
+    committed: watch::Receiver<i64>,
+    queue: mpsc::Sender<Command>,
+}
+
+impl MetadataFeed {
+    pub(crate) fn new(from: i64, published: Arc<Published>, queue: mpsc::Sender<Command>) -> Self {
+        let committed = published.committed();
+        Self { next: from.max(0), published, committed, queue }
+    }
+
+    /// Index of the entry that comes next.
+    #[must_use]
+    pub fn next_index(&self) -> i64 {
+        self.next
+    }
+
+    /// Waits until there is at least one entry, and gives what there is, in order and without gaps. Cancel-safe: what is not given
+    /// is given by the next call.
+    ///
+    /// # Errors
+    /// When the coordinator has stopped and everything was given, or the log cannot be read.
+    pub async fn next(&mut self) -> Result<Vec<Arc<FeedEntry>>, FeedError> {
+        loop {
+            let committed = *self.committed.borrow_and_update();
+            if committed >= self.next {
+                let entries = self.take().await?;
+                if let Some(last) = entries.last() {
+                    self.next = last.index + 1;
+                    return Ok(entries);
+                }
+            }
+            tokio::select! {
+                changed = self.committed.changed() => changed.map_err(|_| FeedError::Stopped)?,
+                () = self.queue.closed() => {
+                    // The driver ends after its last publication.
+                    if *self.committed.borrow() < self.next {
+                        return Err(FeedError::Stopped);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&self) -> Result<Vec<Arc<FeedEntry>>, FeedError> {
+        if let Some(entries) = self.published.recent(self.next) {
+            return Ok(entries);
+        }
+        let (reply, answer) = oneshot::channel();
+        let read = Command::Read { from: self.next, reply };
+        self.queue.send(read).await.map_err(|_| FeedError::Stopped)?;
+        answer.await.map_err(|_| FeedError::Stopped)?
+    }
+}
+
+/// A broker's own image, which follows a feed.
+#[derive(Clone, Debug, Default)]
+pub struct ImageReplica {
+    image: MetadataImage,
+}
+
+impl ImageReplica {
+    /// Starts from an image; the feed goes on at [`ImageReplica::next_index`].
+    #[must_use]
+    pub fn new(image: MetadataImage) -> Self {
+        Self { image }
+    }
+
+    /// Index of the entry that it needs next.
+    #[must_use]
+    pub fn next_index(&self) -> i64 {
+        self.image.index() + 1
+    }
+
+    /// The image as it is now.
+    #[must_use]
+    pub fn image(&self) -> &MetadataImage {
+        &self.image
+    }
+
+    /// Applies entries and tells what they changed together. Entries that it has already are passed over.
+    ///
+    /// # Errors
+    /// When a record does not fit: this replica may then be used no further.
+    pub fn apply(
+        &mut self,
+        entries: &[Arc<FeedEntry>],
+    ) -> Result<(MetadataImage, MetadataDelta), ApplyError> {
+        let mut delta = MetadataDelta::default();
+        for entry in entries {
+            if entry.index < self.next_index() {
+                continue;
+            }
+            for record in &entry.records {
+                self.image.apply(record, &mut delta)?;
+            }
+            self.image.set_index(entry.index);
+        }
+        Ok((self.image.clone(), delta))
+    }
+}
