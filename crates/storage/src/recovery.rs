@@ -2,7 +2,7 @@
 //! everything from the recovery point on is read and its checksums compared. A bad batch that no whole one follows is a
 //! torn end and is cut; anything else is damage, and is never cut without being asked. A read error is neither.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use ottla_protocol::ids::Offset;
@@ -65,7 +65,9 @@ pub(crate) fn recover(
         log.epochs = collect_epochs(&log)?;
     }
     log.epochs_changed = log.epochs != epochs;
-    report.producers_from_snapshot = rebuild(&mut log, now_ms)?;
+    // Cutting removes files; a clean opening does not list twice.
+    let entries = if from.clean && report.cut_at.is_none() { entries } else { list(&log)? };
+    report.producers_from_snapshot = rebuild(&mut log, &entries, now_ms)?;
     log.durable_offset = log.end_offset;
     Ok((log, report))
 }
@@ -94,14 +96,17 @@ fn add_segments(log: &mut Log, entries: &[Entry]) {
         .filter_map(|entry| Some((base_offset_of(&entry.name, "log")?, entry.size_bytes)))
         .collect();
     let nexts = sizes.keys().skip(1).copied().map(Some).chain([None]);
-    let has_index = |base_offset: Offset, extension: &str| {
-        let name = format!("{:020}.{extension}", base_offset.0);
-        entries.iter().any(|entry| entry.name == name && entry.size_bytes > 0)
-    };
+    let filled: BTreeSet<Offset> = entries
+        .iter()
+        .filter(|entry| entry.size_bytes > 0)
+        .filter_map(|entry| {
+            base_offset_of(&entry.name, "index").or_else(|| base_offset_of(&entry.name, "timeindex"))
+        })
+        .collect();
     for ((&base_offset, &size_bytes), next) in sizes.iter().zip(nexts) {
         // Most logs are small: without an index there is no file to open.
-        let is_without = !has_index(base_offset, "index") && !has_index(base_offset, "timeindex");
-        let segment = Segment::new(&log.descriptors, &log.dir, base_offset, is_without);
+        let is_new = !filled.contains(&base_offset);
+        let segment = Segment::new(&log.descriptors, &log.dir, base_offset, is_new);
         log.segments.push_back(segment.existing(size_bytes, next.unwrap_or(base_offset)));
     }
 }
@@ -435,14 +440,17 @@ fn each_header(log: &Log, from: Offset, mut take: impl FnMut(&BatchHeader)) -> R
 
 /// The producers as they are at the end of the log: the newest snapshot that is whole, and the batches since.
 pub(crate) fn rebuild_producers(log: &mut Log, now_ms: i64) -> Result<(), LogError> {
-    rebuild(log, now_ms).map(drop)
+    let entries = list(log)?;
+    rebuild(log, &entries, now_ms).map(drop)
 }
 
-fn rebuild(log: &mut Log, now_ms: i64) -> Result<bool, LogError> {
-    let entries = log.files().list(&log.dir);
-    let entries =
-        entries.map_err(|error| LogError::io(format!("cannot list {}", log.dir.display()), error))?;
-    let mut offsets = snapshot_offsets(&entries);
+fn list(log: &Log) -> Result<Vec<Entry>, LogError> {
+    let listed = log.files().list(&log.dir);
+    listed.map_err(|error| LogError::io(format!("cannot list {}", log.dir.display()), error))
+}
+
+fn rebuild(log: &mut Log, entries: &[Entry], now_ms: i64) -> Result<bool, LogError> {
+    let mut offsets = snapshot_offsets(entries);
     let mut producers = ProducerStates::default();
     // What DeleteRecords hides in the first segment still says what its producers wrote.
     let mut from = log.segments.front().map_or(log.start_offset, |first| first.base_offset);

@@ -358,6 +358,18 @@ fn truncation_and_emptying_leave_a_log_that_goes_on() {
     assert_eq!(span(&log, 500, 502, 1 << 20, true), Some((500, 502)));
 }
 
+#[test]
+fn logs_slices_and_tickets_go_from_thread_to_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    let mut log = open(&FaultyFiles::new(), LogConfig::default());
+    append(&mut log, 1, 100);
+    is_send(&log.read(Offset(0), Offset(1), 100, true).unwrap());
+    let ticket = log.sync_begin();
+    let ticket = std::thread::spawn(move || ticket.sync().map(|()| ticket)).join().unwrap().unwrap();
+    assert_eq!(log.sync_end(ticket).unwrap(), Offset(1));
+    is_send(&log);
+}
+
 /// Wrong indexes, one way or another, are rebuilt or walked around.
 #[test]
 fn wrong_indexes_do_not_matter() {
