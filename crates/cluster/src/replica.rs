@@ -5,15 +5,7 @@ use std::collections::BTreeMap;
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
-/// What an acknowledgement by all replicas means for a topic (`ottla.durability`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// On disk (fdatasynced) on every member of the ISR.
-    #[default]
-    Durable,
-    /// In the memory of every member of the ISR: Kafka's rule.
-    Replicated,
-}
+pub use crate::config::Durability;
 
 /// How far one replica's log has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
