@@ -93,6 +93,19 @@ impl Connection {
         }
     }
 
+    /// A frame if one comes within `limit`; `None` if none does or the connection is closed.
+    pub fn receive_within(&mut self, limit: Duration) -> Option<Vec<u8>> {
+        self.stream.set_read_timeout(Some(limit)).expect("a socket option");
+        let mut length = [0; 4];
+        let frame = self.stream.read_exact(&mut length).is_ok().then(|| {
+            let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+            self.stream.read_exact(&mut frame).expect("the rest of a frame that has begun");
+            frame
+        });
+        self.stream.set_read_timeout(Some(REPLY_MAX)).expect("a socket option");
+        frame
+    }
+
     /// Sends a request and returns the body of its reply behind the correlation id.
     pub fn call(&mut self, api_key: i16, version: i16, body: &[u8]) -> Vec<u8> {
         let correlation = self.send_request(api_key, version, body);
