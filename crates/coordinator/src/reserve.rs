@@ -8,7 +8,8 @@ use ottla_storage::files::{Files, Open};
 
 use crate::limits::RESERVE_BYTES;
 
-const FILE_NAME: &str = ".ottla-reserve";
+/// Not the reserve of the log directory, which may be another one and is given free for other writes.
+const FILE_NAME: &str = ".ottla-metadata-reserve";
 
 /// The reserve of one directory.
 pub(crate) struct Reserve {

@@ -228,7 +228,7 @@ async fn a_full_disk_refuses_until_there_is_room() {
     let (coordinator, handle) = start(&files);
     handle.register_broker(registration()).await.unwrap();
     create(&handle, "a").await;
-    let reserve = Path::new("/data/.ottla-reserve");
+    let reserve = Path::new("/data/.ottla-metadata-reserve");
     assert!(files.shared().exists(reserve).unwrap());
     files.fail(Fault {
         operation: Operation::Write,
