@@ -165,6 +165,8 @@ async fn a_feed_gives_everything_in_order_from_memory_or_from_the_log() {
     for n in 0..limits::FEED_ENTRIES_MAX + 50 {
         create(&handle, &format!("t{n}")).await;
     }
+    // So many records that those before are in the log alone.
+    handle.create_topics(creation("large", 9000)).await.unwrap();
     let image = handle.image();
     follow(&mut feed, &mut replica, image.index()).await;
     assert_eq!(replica.image(), &image);
