@@ -5,7 +5,15 @@ use std::collections::BTreeMap;
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
-pub use crate::config::Durability;
+/// What an acknowledgement by all replicas means for a topic (`ottla.durability`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// On disk (fdatasynced) on every member of the ISR.
+    #[default]
+    Durable,
+    /// In the memory of every member of the ISR: Kafka's rule.
+    Replicated,
+}
 
 /// How far one replica's log has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
