@@ -147,7 +147,10 @@ impl Driver {
             written = self.log.append(&header, &payload, now_ms);
         }
         match written {
-            Ok(()) => Ok(index),
+            Ok(()) => {
+                self.hold_reserve();
+                Ok(index)
+            }
             Err(LogError::NoSpace) => Err(RequestError::NoSpace),
             Err(error) => {
                 tracing::error!(%error, "the metadata log cannot be written: no metadata changes until a restart");
@@ -169,7 +172,7 @@ impl Driver {
         entries.collect()
     }
 
-    fn hold_reserve(&self) {
+    fn hold_reserve(&mut self) {
         if let Err(error) = self.reserve.hold() {
             tracing::warn!(%error, "no reserve for deletions on a full disk could be made");
         }

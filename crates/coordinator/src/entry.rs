@@ -1,5 +1,5 @@
 //! One entry of the metadata log, as a record batch with exactly one record: the batch's offset is the index, its leader epoch the
-//! term, and the record's value is a `RaftLogEntry` of `protocol-spec`.
+//! term, the record's value is a `RaftLogEntry` of `protocol-spec`, and its key that structure's version, 16 bits.
 
 use bytes::Bytes;
 use ottla_cluster::image::{MetadataRecord, RecordError};
@@ -43,8 +43,8 @@ pub enum EntryError {
     /// The batch is damaged.
     #[error("{0}")]
     Batch(#[from] BatchError),
-    /// The batch does not hold exactly one record with a value.
-    #[error("the batch does not hold exactly one record with a value")]
+    /// The batch does not hold exactly one record with a version and a value.
+    #[error("the batch does not hold exactly one record with a version and a value")]
     NotOneRecord,
     /// The record's value is malformed.
     #[error("{0}")]
@@ -57,6 +57,9 @@ pub enum EntryError {
         /// What its batch says.
         batch: i32,
     },
+    /// A newer node wrote it.
+    #[error("version {0} of entries is not known: this node is too old for this cluster")]
+    UnknownVersion(i16),
     /// A newer node wrote it.
     #[error("kind {0} is not known: this node is too old for this cluster")]
     UnknownKind(i8),
@@ -89,7 +92,7 @@ impl LogEntry {
         let mut builder = Builder::new(Compression::None)
             .base_offset(Offset(self.index))
             .leader_epoch(LeaderEpoch(self.term));
-        builder.append(now_ms, None, Some(&value), &[])?;
+        builder.append(now_ms, Some(&ENTRY_VERSION.to_be_bytes()), Some(&value), &[])?;
         let batch = Bytes::from(builder.finish()?);
         Ok((BatchHeader::parse(&batch)?, batch.slice(HEADER_BYTES..)))
     }
@@ -106,8 +109,15 @@ impl LogEntry {
             return Err(EntryError::NotOneRecord);
         }
         let mut records = batch.records(DecompressLimit::default())?;
-        let value = records.next_record()?.and_then(|record| record.value.map(Bytes::copy_from_slice));
-        let entry = RaftLogEntry::decode(value.ok_or(EntryError::NotOneRecord)?, ENTRY_VERSION)?;
+        let record = records.next_record()?.ok_or(EntryError::NotOneRecord)?;
+        let version = record.key.and_then(|key| key.try_into().ok()).map(i16::from_be_bytes);
+        let (Some(version), Some(value)) = (version, record.value) else {
+            return Err(EntryError::NotOneRecord);
+        };
+        if version != ENTRY_VERSION {
+            return Err(EntryError::UnknownVersion(version));
+        }
+        let entry = RaftLogEntry::decode(Bytes::copy_from_slice(value), version)?;
         let term = header.partition_leader_epoch.0;
         if entry.term != i64::from(term) {
             return Err(EntryError::Term { term: entry.term, batch: term });

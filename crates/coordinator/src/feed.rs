@@ -7,7 +7,7 @@ use ottla_cluster::image::{ApplyError, MetadataDelta, MetadataImage, MetadataRec
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::Command;
-use crate::limits::{FEED_BATCH_ENTRIES_MAX, FEED_ENTRIES_MAX};
+use crate::limits::{FEED_BATCH_ENTRIES_MAX, FEED_ENTRIES_MAX, FEED_RECORDS_MAX};
 
 /// A committed entry. One without records (a leader's first, a change of voters) only moves the index.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,12 +42,28 @@ pub(crate) struct Published {
 struct State {
     image: MetadataImage,
     entries: VecDeque<Arc<FeedEntry>>,
+    /// Records of `entries` together.
+    records: usize,
+}
+
+impl State {
+    /// Keeps the newest entries within their bounds, and always the last one.
+    fn push(&mut self, entry: FeedEntry) {
+        self.records += entry.records.len();
+        self.entries.push_back(Arc::new(entry));
+        while self.entries.len() > 1
+            && (self.entries.len() > FEED_ENTRIES_MAX || self.records > FEED_RECORDS_MAX)
+        {
+            let oldest = self.entries.pop_front().expect("there are at least two");
+            self.records -= oldest.records.len();
+        }
+    }
 }
 
 impl Published {
     pub(crate) fn new(image: MetadataImage) -> Self {
         let (committed, _) = watch::channel(image.index());
-        Self { committed, state: Mutex::new(State { image, entries: VecDeque::new() }) }
+        Self { committed, state: Mutex::new(State { image, entries: VecDeque::new(), records: 0 }) }
     }
 
     /// Makes a committed entry and the image after it visible to all.
@@ -55,10 +71,7 @@ impl Published {
         let index = entry.index;
         let mut state = self.lock();
         state.image = image;
-        state.entries.push_back(Arc::new(entry));
-        if state.entries.len() > FEED_ENTRIES_MAX {
-            state.entries.pop_front();
-        }
+        state.push(entry);
         drop(state);
         self.committed.send_replace(index);
     }

@@ -8,6 +8,8 @@ pub const GROUP_REQUESTS_MAX: usize = 4096;
 pub const GROUP_RECORDS_MAX: usize = 20_000;
 /// Entries that are kept in memory for feeds; older ones are read from the log again.
 pub const FEED_ENTRIES_MAX: usize = 256;
+/// Records of those entries, but for the newest, which may have more by itself.
+pub const FEED_RECORDS_MAX: usize = 4096;
 /// Entries that a feed hands out at once.
 pub const FEED_BATCH_ENTRIES_MAX: usize = 256;
 /// Bytes that are read from the log at once.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ottla_cluster::image::{MetadataDelta, MetadataImage};
+use ottla_cluster::image::{MetadataDelta, MetadataImage, MetadataRecord};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::broker_registration::{BrokerRegistrationRequest, Feature};
 use ottla_protocol::generated::create_topics::{CreatableTopic, CreateTopicsRequest};
 use ottla_protocol::generated::delete_topics::DeleteTopicsRequest;
+use ottla_protocol::generated::records::FeatureLevelRecord;
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::files::faulty::{Fault, FaultyFiles, Operation};
 
@@ -164,6 +165,8 @@ async fn a_feed_gives_everything_in_order_from_memory_or_from_the_log() {
     for n in 0..limits::FEED_ENTRIES_MAX + 50 {
         create(&handle, &format!("t{n}")).await;
     }
+    // So many records that those before are in the log alone.
+    handle.create_topics(creation("large", 9000)).await.unwrap();
     let image = handle.image();
     follow(&mut feed, &mut replica, image.index()).await;
     assert_eq!(replica.image(), &image);
@@ -227,7 +230,7 @@ async fn a_full_disk_refuses_until_there_is_room() {
     let (coordinator, handle) = start(&files);
     handle.register_broker(registration()).await.unwrap();
     create(&handle, "a").await;
-    let reserve = Path::new("/data/.ottla-reserve");
+    let reserve = Path::new("/data/.ottla-metadata-reserve");
     assert!(files.shared().exists(reserve).unwrap());
     files.fail(Fault {
         operation: Operation::Write,
@@ -243,6 +246,7 @@ async fn a_full_disk_refuses_until_there_is_room() {
     files.heal();
     handle.delete_topics(deletion("a")).await.unwrap();
     create(&handle, "b").await;
+    assert!(files.shared().exists(reserve).unwrap(), "the reserve is held again");
     let image = handle.image();
     coordinator.stop().unwrap();
     let (_coordinator, handle) = start(&files);
@@ -287,6 +291,33 @@ async fn lost_or_damaged_state_is_noticed() {
     short.shared().remove_file(&dir.join("00000000000000000000.log")).unwrap();
     let error = open(&short);
     assert!(matches!(error, OpenError::LogTooShort { .. } | OpenError::Log(_)), "{error}");
+}
+
+/// Appends an entry behind the coordinator's back.
+fn append(files: &FaultyFiles, record: bytes::Bytes) {
+    let dir = Path::new("/data").join(LOG_DIRECTORY);
+    let mut log = metadata_log::MetadataLog::open(&files.shared(), dir, 1, 0).unwrap();
+    let kind = EntryKind::Records(vec![record]);
+    let (header, payload) = LogEntry { index: log.end(), term: 1, node_id: 1, kind }.encode(0).unwrap();
+    log.append(&header, &payload, 0).unwrap();
+    log.close(0).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_newer_node_wrote_stops_the_start() {
+    let level = FeatureLevelRecord { name: OTTLA_FEATURE.into(), feature_level: 2, ..Default::default() };
+    let finalized = MetadataRecord::from(level).encode().unwrap();
+    for (record, expected) in [
+        (finalized, "finalized ottla.version at level 2"),
+        (bytes::Bytes::from_static(&[1, 99, 0, 0]), "a record of type 99"),
+    ] {
+        let files = FaultyFiles::new();
+        let (coordinator, _) = start(&files);
+        coordinator.stop().unwrap();
+        append(&files, record);
+        let error = Coordinator::start(options(&files)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("too old"), "{error}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ottla_protocol::generated::records::ConfigRecord;
 use ottla_protocol::generated::{alter_configs, incremental_alter_configs};
 use ottla_protocol::wire::Str;
 
-use super::{Controller, Outcome, Refusal, code_and_message};
+use super::{Controller, Outcome, Refusal, code_and_message, named_twice};
 use crate::config::{
     ConfigMap, Key, Layers, Scope, Status, TopicConfig, Type, broker_key, group_key, topic_key,
 };
@@ -38,11 +38,11 @@ impl Controller<'_> {
         use incremental_alter_configs::{AlterConfigsResourceResponse, IncrementalAlterConfigsResponse};
         let mut records = Vec::new();
         let mut responses = Vec::new();
-        let named: Vec<_> =
-            request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())).collect();
+        let twice =
+            named_twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
         for resource in &request.resources {
             let changes =
-                once(&named, (resource.resource_type, resource.resource_name.as_str())).and_then(|()| {
+                once(&twice, (resource.resource_type, resource.resource_name.as_str())).and_then(|()| {
                     let changes: Result<Vec<_>, Refusal> = resource.configs.iter().map(incremental).collect();
                     self.alter(resource.resource_type, &resource.resource_name, &changes?, false)
                 });
@@ -70,11 +70,11 @@ impl Controller<'_> {
         use alter_configs::{AlterConfigsResourceResponse, AlterConfigsResponse};
         let mut records = Vec::new();
         let mut responses = Vec::new();
-        let named: Vec<_> =
-            request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())).collect();
+        let twice =
+            named_twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
         for resource in &request.resources {
             let changes =
-                once(&named, (resource.resource_type, resource.resource_name.as_str())).and_then(|()| {
+                once(&twice, (resource.resource_type, resource.resource_name.as_str())).and_then(|()| {
                     let set = resource.configs.iter().map(|config| Change {
                         name: &config.name,
                         operation: Operation::Set,
@@ -216,8 +216,8 @@ fn incremental<'a>(config: &'a incremental_alter_configs::AlterableConfig) -> Re
     Ok(Change { name: &config.name, operation, value: config.value.as_deref() })
 }
 
-fn once(named: &[(i8, &str)], resource: (i8, &str)) -> Result<(), Refusal> {
-    if named.iter().filter(|other| **other == resource).count() > 1 {
+fn once(twice: &BTreeSet<(i8, &str)>, resource: (i8, &str)) -> Result<(), Refusal> {
+    if twice.contains(&resource) {
         return Err((ErrorCode::InvalidRequest, "Each resource must appear at most once.".to_owned()));
     }
     Ok(())

@@ -9,7 +9,7 @@ use ottla_protocol::generated::create_partitions::{
 use ottla_protocol::ids::BrokerId;
 
 use super::placement::{new_partition, place, validate_assignment};
-use super::{Context, Controller, Outcome, Refusal, code_and_message};
+use super::{Context, Controller, Outcome, Refusal, code_and_message, named_twice};
 use crate::image::{MetadataRecord, TopicImage};
 use crate::limits::PARTITIONS_PER_REQUEST_MAX;
 
@@ -23,17 +23,17 @@ impl Controller<'_> {
         let mut records = Vec::new();
         let mut results = Vec::new();
         let mut answered = BTreeSet::new();
+        let twice = named_twice(request.topics.iter().map(|topic| topic.name.as_str()));
         for topic in &request.topics {
             if !answered.insert(topic.name.as_str()) {
                 continue;
             }
-            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
             let left = PARTITIONS_PER_REQUEST_MAX.saturating_sub(records.len());
             let mut result = CreatePartitionsTopicResult {
                 name: topic.name.detached(),
                 ..CreatePartitionsTopicResult::default()
             };
-            let plan = if twice {
+            let plan = if twice.contains(topic.name.as_str()) {
                 Err((ErrorCode::InvalidRequest, "Duplicate topic name.".to_owned()))
             } else {
                 self.plan_partitions(topic, left, context)

@@ -12,7 +12,7 @@ use ottla_protocol::wire::Str;
 
 use super::placement::{new_partition, place, validate_assignment};
 use super::{
-    Context, Controller, METADATA_TOPIC, Outcome, Refusal, code_and_message, new_topic_id,
+    Context, Controller, METADATA_TOPIC, Outcome, Refusal, code_and_message, named_twice, new_topic_id,
     validate_topic_name,
 };
 use crate::config::{ConfigMap, TopicConfig};
@@ -37,7 +37,7 @@ impl Controller<'_> {
         let mut topics = Vec::with_capacity(request.topics.len());
         let mut partitions_left = PARTITIONS_PER_REQUEST_MAX;
         let mut answered = BTreeSet::new();
-        let twice = named_twice(&request.topics);
+        let twice = named_twice(request.topics.iter().map(|topic| topic.name.as_str()));
         // Later topics of a request that only validates must see the earlier ones, as they would when it did not.
         let committed = request.validate_only.then(|| self.image.clone());
         for topic in &request.topics {
@@ -194,11 +194,6 @@ impl Controller<'_> {
         });
         configs.collect()
     }
-}
-
-fn named_twice(topics: &[CreatableTopic]) -> BTreeSet<&str> {
-    let mut seen = BTreeSet::new();
-    topics.iter().map(|topic| topic.name.as_str()).filter(|name| !seen.insert(*name)).collect()
 }
 
 fn topic_configs(topic: &CreatableTopic) -> Result<ConfigMap, Refusal> {

@@ -11,6 +11,8 @@ mod placement;
 mod register_broker;
 mod topic_name;
 
+use std::collections::BTreeSet;
+
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_protocol::wire::Str;
@@ -125,6 +127,17 @@ fn new_topic_id(image: &MetadataImage, entropy: &mut dyn FnMut() -> u64) -> Uuid
             return id;
         }
     }
+}
+
+/// What is named more than once in a request.
+fn named_twice<T: Ord>(named: impl Iterator<Item = T>) -> BTreeSet<T> {
+    let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
+    for name in named {
+        if let Some(name) = once.replace(name) {
+            twice.insert(name);
+        }
+    }
+    twice
 }
 
 /// A refusal as two fields of a response.

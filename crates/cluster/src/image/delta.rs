@@ -51,7 +51,10 @@ impl MetadataDelta {
 
     /// A deleted topic takes with it what was noted about it. One that came and went is not mentioned at all.
     pub(super) fn topic_removed(&mut self, topic: Arc<TopicImage>) {
-        self.partitions_changed.retain(|(id, _)| *id != topic.id);
+        let noted = self.partitions_changed.range((topic.id, i32::MIN)..=(topic.id, i32::MAX));
+        for partition in noted.copied().collect::<Vec<_>>() {
+            self.partitions_changed.remove(&partition);
+        }
         if !self.topics_created.remove(&topic.id) {
             self.topics_removed.insert(topic.id, topic);
         }

@@ -4,7 +4,7 @@ use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, One
 use super::super::Scope::{ClusterWide, ReadOnly};
 use super::super::Status::Honoured;
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
-use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION, NO_SCHEDULER, NO_THREADS};
+use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION, NO_THREADS};
 use super::{CODECS, NONE};
 use crate::config::Key;
 
@@ -133,7 +133,7 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("9223372036854775807"),
         ReadOnly,
         Any,
-        NO_SCHEDULER,
+        Honoured("Default of flush.ms, after log.flush.interval.ms."),
     ),
     Key::new(
         "log.flush.start.offset.checkpoint.interval.ms",

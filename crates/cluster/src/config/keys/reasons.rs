@@ -15,7 +15,6 @@ pub(super) const NO_PURGATORY: Status =
     NotUsed("a waiting request is dropped as soon as it is answered; nothing is left to purge");
 pub(super) const NO_QUEUE: Status =
     NotUsed("requests are not queued between threads; queued.max.request.bytes bounds their memory");
-pub(super) const NO_SCHEDULER: Status = NotUsed("flush.ms needs no scheduler that looks for work");
 pub(super) const NO_THREADS: Status = NotUsed("work runs on one thread per core, there are no such pools");
 pub(super) const QUORUM: Status =
     NotUsed("the coordinator runs inside the broker, its quorum has one member");

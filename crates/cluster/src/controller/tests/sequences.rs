@@ -10,31 +10,46 @@ enum Step {
     Create { names: Vec<usize>, partitions: i32, replicas: i16, validate_only: bool },
     Delete { names: Vec<usize> },
     Grow { name: usize, count: i32 },
-    Alter { kind: i8, resource: usize, key: usize, operation: i8, value: usize },
+    Alter { kind: i8, resource: usize, operation: i8, set: usize },
     ProducerIds { id: i32 },
 }
 
 const NAMES: &[&str] = &["a", "b.c", "b_c", "d", "..", ""];
 const RESOURCES: &[&str] = &["a", "b.c", "1", "2", ""];
-const KEYS: &[&str] = &["retention.ms", "cleanup.policy", "log.retention.ms", "nonsense"];
-const VALUES: &[Option<&str>] = &[None, Some("1"), Some("compact"), Some("delete"), Some("x")];
+/// Mostly what is accepted, so that sequences get somewhere.
+const VALUES: &[(&str, Option<&str>)] = &[
+    ("retention.ms", Some("1")),
+    ("segment.ms", Some("2")),
+    ("cleanup.policy", Some("compact")),
+    ("cleanup.policy", Some("delete")),
+    ("log.retention.ms", Some("3")),
+    ("retention.ms", Some("x")),
+    ("retention.ms", None),
+    ("nonsense", Some("1")),
+];
 
 fn step() -> impl Strategy<Value = Step> {
     let names = || prop::collection::vec(0..NAMES.len(), 1..4);
     prop_oneof![
         (1..4, any::<bool>()).prop_map(|(id, clean)| Step::Register { id, clean }),
-        (names(), -1..5, -1i16..4, any::<bool>()).prop_map(|(names, partitions, replicas, validate_only)| {
-            Step::Create { names, partitions, replicas, validate_only }
-        }),
+        (names(), -1..5, prop_oneof![3 => Just(1i16), 1 => -1i16..4], prop::bool::weighted(0.2)).prop_map(
+            |(names, partitions, replicas, validate_only)| {
+                Step::Create { names, partitions, replicas, validate_only }
+            }
+        ),
         names().prop_map(|names| Step::Delete { names }),
         (0..NAMES.len(), 0..8).prop_map(|(name, count)| Step::Grow { name, count }),
-        (prop::sample::select(vec![2i8, 4, 32]), 0..RESOURCES.len(), 0..KEYS.len(), 0i8..5, 0..VALUES.len())
-            .prop_map(|(kind, resource, key, operation, value)| Step::Alter {
+        (
+            prop_oneof![4 => Just(2i8), 2 => Just(4), 1 => Just(32)],
+            0..RESOURCES.len(),
+            prop_oneof![4 => Just(0i8), 3 => 1i8..5],
+            0..VALUES.len()
+        )
+            .prop_map(|(kind, resource, operation, set)| Step::Alter {
                 kind,
                 resource,
-                key,
                 operation,
-                value
+                set
             }),
         (1..4).prop_map(|id| Step::ProducerIds { id }),
     ]
@@ -55,8 +70,9 @@ fn run(script: &mut Script, step: &Step) {
             script.delete(&names);
         }
         Step::Grow { name, count } => script.grow(NAMES[*name], *count, None),
-        Step::Alter { kind, resource, key, operation, value } => {
-            script.alter(*kind, RESOURCES[*resource], &[(KEYS[*key], *operation, VALUES[*value])]);
+        Step::Alter { kind, resource, operation, set } => {
+            let (key, value) = VALUES[*set];
+            script.alter(*kind, RESOURCES[*resource], &[(key, *operation, value)]);
         }
         Step::ProducerIds { id } => {
             let broker_epoch = script.image().broker(BrokerId(*id)).map_or(-1, |broker| broker.epoch);
