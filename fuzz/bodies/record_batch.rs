@@ -15,9 +15,10 @@ const LIMIT: DecompressLimit =
 pub fn record_batch(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     for batch in Batches::new(bytes).flatten() {
-        let _: Result<u32, BatchError> = count_records(&batch);
-        let _: Result<_, _> = batch.first_at_or_after(batch.header().base_timestamp, LIMIT);
-        let _: Result<_, _> = batch.max_timestamp_record(LIMIT);
+        // Whether they can be read does not matter here, only that nothing panics.
+        drop(count_records(&batch));
+        drop(batch.first_at_or_after(batch.header().base_timestamp, LIMIT));
+        drop(batch.max_timestamp_record(LIMIT));
     }
     let mut produced = bytes.to_vec();
     if choice & 0x80 == 0 && produced.len() >= HEADER_BYTES {

@@ -3,7 +3,6 @@
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 use ottla_cluster::image::{MetadataDelta, MetadataImage};
@@ -14,9 +13,7 @@ use ottla_storage::directory::{Found, Identity, LogDirectory};
 use ottla_storage::files::Files;
 use ottla_storage::files::real::RealFiles;
 use ottla_storage::meta::MetaProperties;
-use ottla_transport::server::{
-    ConnectionLimits, Listener, ListenerOptions, Server, ServerOptions,
-};
+use ottla_transport::server::{ConnectionLimits, Listener, ListenerOptions, Server, ServerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +24,7 @@ use crate::dispatch::Dispatch;
 use crate::fetch_sessions::FetchSessions;
 use crate::limits::{DESCRIPTOR_SHARE, DRAIN_MAX};
 use crate::logs::Logs;
+use crate::metrics::{LogSize, LogsView, NetworkView};
 use crate::producer_ids::ProducerIds;
 use crate::reconciler::Reconciler;
 use crate::shutdown::Reason;
@@ -77,8 +75,7 @@ impl Broker {
         let (coordinator, handle) =
             Coordinator::start(options).context("starting the embedded coordinator")?;
         let listening: Vec<_> = listeners.iter().map(|l| (l.name().to_string(), l.local_address())).collect();
-        let request =
-            registration::request(&config, &cluster_id, &directory_ids, previous_epoch, &listening);
+        let request = registration::request(&config, &cluster_id, &directory_ids, previous_epoch, &listening);
         let broker_epoch = registration::register(&handle, request).await?;
         let partitions: Vec<_> = opened.found.iter().map(|found| found.partitions.clone()).collect();
         let logs = Arc::new(Logs::new(opened.directories, &partitions, descriptors, shell.metrics.clone())?);
@@ -94,7 +91,10 @@ impl Broker {
         let stop = CancellationToken::new();
         let state = Arc::new(State {
             control: Control::new(handle.clone(), images.clone(), config.node_id, broker_epoch),
-            sessions: FetchSessions::new(config.max_incremental_fetch_session_cache_slots, first_session_id()),
+            sessions: FetchSessions::new(
+                config.max_incremental_fetch_session_cache_slots,
+                first_session_id(),
+            ),
             producer_ids: ProducerIds::default(),
             metrics: shell.metrics.clone(),
             image: images,
@@ -150,7 +150,8 @@ fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
         let mut addresses = (host, listener.port)
             .to_socket_addrs()
             .with_context(|| format!("listener {}: cannot resolve {host}", listener.name))?;
-        let address = addresses.next().with_context(|| format!("listener {}: {host} has no address", listener.name))?;
+        let address =
+            addresses.next().with_context(|| format!("listener {}: {host} has no address", listener.name))?;
         let options = ListenerOptions {
             backlog: i32::try_from(config.socket.listen_backlog_size).unwrap_or(i32::MAX),
             send_buffer_bytes: config.socket.send_buffer_bytes,
@@ -240,7 +241,9 @@ async fn recover(topics: &Arc<Topics>, logs: &Arc<Logs>, image: &MetadataImage) 
                 scope.spawn(|| {
                     while let Some(name) = known.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let served = image.topic_by_name(&name.topic).and_then(|topic| topics.get(topic.id));
-                        if let Some(partition) = served.as_ref().and_then(|t| t.partition(name.partition).ok()) {
+                        if let Some(partition) =
+                            served.as_ref().and_then(|t| t.partition(name.partition).ok())
+                        {
                             // A log that cannot be opened is reported by its partition and stays offline.
                             partition.open_now(now_ms()).ok();
                         }
@@ -301,5 +304,32 @@ fn first_session_id() -> i32 {
 
 /// Connects what is counted elsewhere to the metrics.
 fn observe(shell: &Shell, state: &Arc<State>, server: &Server) {
-    let _ = (shell, state, server, Duration::ZERO);
+    let stats = server.stats().clone();
+    shell.metrics.set_network(move || NetworkView {
+        received_bytes: stats.bytes_in(),
+        sent_bytes: stats.bytes_out(),
+        connections: stats.connections_now(),
+        connections_accepted: stats.connections_total(),
+        connections_refused: stats.connections_rejected(),
+        accept_errors: stats.accept_errors(),
+        request_memory_bytes: stats.request_bytes_now(),
+    });
+    // The state holds the metrics, which must not hold it.
+    let state = Arc::downgrade(state);
+    shell.metrics.set_logs(move || {
+        let mut view = LogsView::default();
+        let Some(state) = state.upgrade() else { return view };
+        for topic in state.topics.all() {
+            let mut size = LogSize { topic: topic.name.to_string(), partitions: 0, size_bytes: 0 };
+            for (_, partition) in topic.partitions() {
+                size.partitions += 1;
+                size.size_bytes += partition.with_open_log(|log| log.size_bytes()).unwrap_or(0);
+                view.partitions_offline += u64::from(partition.failure().is_some());
+            }
+            view.topics.push(size);
+        }
+        view.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        view.log_dirs_offline = state.logs.directories().filter(|directory| directory.failed).count() as u64;
+        view
+    });
 }

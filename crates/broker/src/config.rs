@@ -70,8 +70,6 @@ pub struct BrokerConfig {
     pub log_flush_offset_checkpoint_interval: Duration,
     /// `log.flush.start.offset.checkpoint.interval.ms`.
     pub log_flush_start_offset_checkpoint_interval: Duration,
-    /// `replica.high.watermark.checkpoint.interval.ms`.
-    pub replica_high_watermark_checkpoint_interval: Duration,
     /// `ottla.http.listener`.
     pub http_listener: HttpListener,
     /// `ottla.log.format`.
@@ -157,8 +155,6 @@ impl BrokerConfig {
             log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
             log_flush_start_offset_checkpoint_interval: r
                 .millis("log.flush.start.offset.checkpoint.interval.ms"),
-            replica_high_watermark_checkpoint_interval: r
-                .millis("replica.high.watermark.checkpoint.interval.ms"),
             http_listener: http_listener(&r)?,
             log_format: log_format(&r),
             fixed: Arc::new(r.fixed()),

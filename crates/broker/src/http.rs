@@ -141,6 +141,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::metrics::LogsView;
     use crate::shutdown::Shutdown;
 
     fn shell() -> Shell {
@@ -194,12 +195,12 @@ mod tests {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let (entered, inside) = tokio::sync::oneshot::channel();
         let (held, entered) = (std::sync::Mutex::new(held), std::sync::Mutex::new(Some(entered)));
-        shell.metrics.set_log_sizes(move || {
+        shell.metrics.set_logs(move || {
             if let Some(entered) = entered.lock().unwrap().take() {
                 entered.send(()).unwrap();
                 held.lock().unwrap().recv().unwrap();
             }
-            Vec::new()
+            LogsView::default()
         });
         let server = Arc::new(start(anywhere(true), &shell).await.unwrap().unwrap());
         let first = tokio::spawn({

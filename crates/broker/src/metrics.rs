@@ -6,9 +6,9 @@ pub mod instruments;
 mod process;
 
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-pub use instruments::{Counter, Gauge, LatencyHistogram};
+pub use instruments::{Counter, LatencyHistogram};
 
 /// API keys 0 to 127 have a slot each; all others share the last one.
 const API_SLOTS: usize = 129;
@@ -58,31 +58,46 @@ pub struct LogSize {
     pub topic: String,
     /// Partitions of it on this broker.
     pub partitions: u64,
-    /// Bytes of their segments.
+    /// Bytes of their segments, of logs that are open.
     pub size_bytes: u64,
 }
 
-type LogSizes = Box<dyn Fn() -> Vec<LogSize> + Send + Sync>;
+/// What the logs look like at a scrape.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogsView {
+    /// Each topic with a replica here.
+    pub topics: Vec<LogSize>,
+    /// Partitions that are offline because a write or a sync failed.
+    pub partitions_offline: u64,
+    /// Log directories that are fenced.
+    pub log_dirs_offline: u64,
+}
+
+/// What the connections look like at a scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkView {
+    /// Bytes read from clients.
+    pub received_bytes: u64,
+    /// Bytes written to clients.
+    pub sent_bytes: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// Connections admitted since the start.
+    pub connections_accepted: u64,
+    /// Connections closed at once because of a limit.
+    pub connections_refused: u64,
+    /// Accepts that failed, such as for want of descriptors.
+    pub accept_errors: u64,
+    /// Bytes of requests that have arrived and are not answered yet.
+    pub request_memory_bytes: u64,
+}
+
+/// Asked at each scrape, on a thread that may block.
+type View<T> = Mutex<Option<Box<dyn Fn() -> T + Send + Sync>>>;
 
 /// All counts of the process.
 pub struct Metrics {
     apis: Box<[ApiMetrics; API_SLOTS]>,
-    /// Bytes read from clients, length prefixes included.
-    pub received_bytes: Counter,
-    /// Bytes written to clients, length prefixes included.
-    pub sent_bytes: Counter,
-    /// Connections open now.
-    pub connections: Gauge,
-    /// Connections accepted since the start.
-    pub connections_accepted: Counter,
-    /// Connections closed at once because a limit was reached.
-    pub connections_refused: Counter,
-    /// Connections closed because of what came over them (garbage, oversized, undecodable).
-    pub connections_broken: Counter,
-    /// Bytes of requests that are read and not answered yet.
-    pub request_memory_bytes: Gauge,
-    /// Requests that wait to be answered (long polls, acks=all).
-    pub requests_waiting: Gauge,
     /// Time of one append (validated batch into the page cache, under the partition's lock).
     pub append: LatencyHistogram,
     /// Bytes appended to logs.
@@ -93,16 +108,10 @@ pub struct Metrics {
     pub appended_records: Counter,
     /// Time of one fdatasync.
     pub fdatasync: LatencyHistogram,
-    /// fdatasyncs that failed (each fences its log directory).
-    pub fdatasync_failed: Counter,
     /// Bytes of records handed to consumers.
     pub fetched_bytes: Counter,
-    /// Partitions on this broker.
-    pub partitions: Gauge,
-    /// Log directories that are fenced or read-only.
-    pub log_dirs_offline: Gauge,
-    log_sizes: Mutex<Option<LogSizes>>,
-    started: Instant,
+    network: View<NetworkView>,
+    logs: View<LogsView>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -122,25 +131,14 @@ impl Metrics {
     pub fn new() -> Metrics {
         Metrics {
             apis: Box::new(std::array::from_fn(|_| ApiMetrics::default())),
-            received_bytes: Counter::new(),
-            sent_bytes: Counter::new(),
-            connections: Gauge::new(),
-            connections_accepted: Counter::new(),
-            connections_refused: Counter::new(),
-            connections_broken: Counter::new(),
-            request_memory_bytes: Gauge::new(),
-            requests_waiting: Gauge::new(),
             append: LatencyHistogram::default(),
             appended_bytes: Counter::new(),
             appended_batches: Counter::new(),
             appended_records: Counter::new(),
             fdatasync: LatencyHistogram::default(),
-            fdatasync_failed: Counter::new(),
             fetched_bytes: Counter::new(),
-            partitions: Gauge::new(),
-            log_dirs_offline: Gauge::new(),
-            log_sizes: Mutex::new(None),
-            started: Instant::now(),
+            network: Mutex::new(None),
+            logs: Mutex::new(None),
         }
     }
 
@@ -166,21 +164,18 @@ impl Metrics {
         })
     }
 
-    /// Who tells the sizes of the logs; called at each scrape, on a thread that may block.
-    pub fn set_log_sizes(&self, sizes: impl Fn() -> Vec<LogSize> + Send + Sync + 'static) {
-        *self.log_sizes.lock().expect("no panic while it is held") = Some(Box::new(sizes));
+    /// Who tells about the connections.
+    pub fn set_network(&self, view: impl Fn() -> NetworkView + Send + Sync + 'static) {
+        *self.network.lock().expect("no panic while it is held") = Some(Box::new(view));
     }
 
-    fn log_sizes(&self) -> Vec<LogSize> {
-        self.log_sizes
-            .lock()
-            .expect("no panic while it is held")
-            .as_ref()
-            .map_or_else(Vec::new, |sizes| sizes())
+    /// Who tells about the logs.
+    pub fn set_logs(&self, view: impl Fn() -> LogsView + Send + Sync + 'static) {
+        *self.logs.lock().expect("no panic while it is held") = Some(Box::new(view));
     }
+}
 
-    /// Time since the process began to count.
-    pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
-    }
+/// What the source says now; nothing before there is one.
+fn look<T: Default>(view: &View<T>) -> T {
+    view.lock().expect("a source does not panic").as_ref().map_or_else(T::default, |ask| ask())
 }

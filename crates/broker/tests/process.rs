@@ -123,6 +123,19 @@ fn it_serves_http_and_stops_on_either_signal() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = Running::start(directory.path(), &[]);
+    // Stopped meanwhile, so that both signals are there before it can act on the first.
+    for signal in ["STOP", "TERM", "INT", "CONT"] {
+        running.signal(signal);
+    }
+    let (code, log) = running.wait();
+    assert!(matches!(code, Some(130 | 143)), "{code:?}\n{log}");
+    assert!(log.contains("second signal: ending at once"), "{log}");
+}
+
+#[test]
 fn health_says_no_when_nobody_answers() {
     let directory = tempfile::tempdir().unwrap();
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

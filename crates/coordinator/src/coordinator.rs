@@ -105,7 +105,7 @@ impl Coordinator {
             return Err(OpenError::StateMissing(dir.join(FILE_NAME)));
         }
         if first_start {
-            hard_state.write(&options.files, &dir)?;
+            hard_state.write_unsynced(&options.files, &dir)?;
         }
         write_first_entries(&mut log, &options, hard_state.term, now_ms)?;
         let image = replay(&log)?;

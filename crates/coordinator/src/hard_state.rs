@@ -96,6 +96,14 @@ impl HardState {
 
     /// Replaces the file in `dir`, durably: written beside, synced, renamed, directory synced.
     pub(crate) fn write(&self, files: &Arc<dyn Files>, dir: &Path) -> Result<(), HardStateError> {
+        self.write_unsynced(files, dir)?;
+        let path = dir.join(FILE_NAME);
+        files.sync_dir(dir).map_err(|error| HardStateError::Io { path, error })
+    }
+
+    /// The same without the directory's sync, for a first start: the log's first sync brings both names to disk, in the order of
+    /// their making, and nothing is promised before.
+    pub(crate) fn write_unsynced(&self, files: &Arc<dyn Files>, dir: &Path) -> Result<(), HardStateError> {
         let path = dir.join(FILE_NAME);
         let document = Document { state: self.clone(), version: VERSION, crc32c: self.checksum() };
         let mut bytes =
@@ -107,8 +115,7 @@ impl HardState {
             file.set_len(0)?;
             file.write_all_at(&mut [IoSlice::new(&bytes)], 0)?;
             file.sync_data()?;
-            files.rename(&beside, &path)?;
-            files.sync_dir(dir)
+            files.rename(&beside, &path)
         };
         written().map_err(|error| HardStateError::Io { path: path.clone(), error })
     }

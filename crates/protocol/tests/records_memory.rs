@@ -2,6 +2,8 @@
 //! context is allocated in C and not seen here; its window is bounded by the frame's, at most 128 MiB, and touched only
 //! as far as bytes come out.
 
+#![allow(clippy::print_stdout, reason = "the figures belong to the test")]
+
 use std::alloc::System;
 use std::io::Write;
 
@@ -152,8 +154,16 @@ fn claims_cost_nothing() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0x07, 0, 0, 0];
     let framed = [&b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x08"[..], &huge].concat();
     let framed_length = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\x7f\xff\xff\xff\0".to_vec();
+    // 4 MiB are within the limit of a small batch, but not in eight bytes of snappy.
+    let more_than_it_holds = vec![0x80, 0x80, 0x80, 0x02, 0, 0, 0, 0];
     let record = vec![0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 0];
-    let mut cases = vec![(2, huge.to_vec()), (2, framed), (2, framed_length), (0, record.clone())];
+    let mut cases = vec![
+        (2, huge.to_vec()),
+        (2, more_than_it_holds),
+        (2, framed),
+        (2, framed_length),
+        (0, record.clone()),
+    ];
     for compression in [Compression::Gzip(1), Compression::Snappy, Compression::Lz4, Compression::Zstd(1)] {
         let plain = Batch::parse(&batch(0, 1, &record)).expect("a batch").header().clone();
         let rewrite = ottla_protocol::records::rewrite::recompress;

@@ -94,6 +94,8 @@ struct Inner<E> {
     /// Entries in the file; `None` until somebody looks.
     in_file: Option<usize>,
     pending: Vec<E>,
+    /// The file may hold entries that do not count.
+    is_stale: bool,
     /// Index of the first entry of the block in memory, and the block.
     block: Option<(usize, Box<[E]>)>,
 }
@@ -113,7 +115,7 @@ impl<E: IndexEntry> SparseIndex<E> {
         let in_file = is_new.then_some(0);
         Self {
             slot: descriptors.slot(path, Open::Create),
-            inner: Mutex::new(Inner { in_file, pending: Vec::new(), block: None }),
+            inner: Mutex::new(Inner { in_file, pending: Vec::new(), is_stale: is_new, block: None }),
         }
     }
 
@@ -155,11 +157,9 @@ impl<E: IndexEntry> SparseIndex<E> {
         Ok(Neighbours { before, after })
     }
 
-    /// Replaces all entries; the file is written by the next flush.
-    pub(crate) fn replace(&self, entries: Vec<E>) -> io::Result<()> {
-        let mut inner = self.lock();
-        *inner = Inner { in_file: Some(0), pending: entries, block: None };
-        self.slot.get()?.set_len(0)
+    /// Forgets all entries. The file stays as it is until the next flush.
+    pub(crate) fn clear(&self) {
+        *self.lock() = Inner { in_file: Some(0), pending: Vec::new(), is_stale: true, block: None };
     }
 
     /// Drops the entries from the first for which `is_kept` is false.
@@ -187,7 +187,7 @@ impl<E: IndexEntry> SparseIndex<E> {
     pub(crate) fn flush(&self) -> io::Result<()> {
         let mut inner = self.lock();
         let in_file = inner.in_file(&self.slot)?;
-        if inner.pending.is_empty() {
+        if inner.pending.is_empty() && !inner.is_stale {
             return Ok(());
         }
         let mut bytes = Vec::with_capacity(inner.pending.len() * E::BYTES);
@@ -204,6 +204,7 @@ impl<E: IndexEntry> SparseIndex<E> {
             Ok(()) => {
                 inner.in_file = Some(in_file + inner.pending.len());
                 inner.pending = Vec::new();
+                inner.is_stale = false;
                 inner.block = None;
                 Ok(())
             }

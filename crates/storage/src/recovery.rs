@@ -46,7 +46,9 @@ pub(crate) fn recover(
     add_segments(&mut log, &entries);
     remove_leftovers(&log, &entries)?;
     if log.segments.is_empty() {
+        // What is left of a log that was emptied says nothing about the next one.
         log.epochs = LeaderEpochs::default();
+        remove_snapshots_above(&log, &snapshot_offsets(&entries), Offset(-1))?;
         return Ok((log, report));
     }
     if from.clean && load_end(&mut log) {
@@ -57,8 +59,8 @@ pub(crate) fn recover(
     check_indexes(&mut log, &entries, from.clean, &mut report)?;
     check_bounds(&mut log, from, now_ms)?;
     if epochs_known {
-        log.epochs.truncate_from_end(log.end_offset);
         log.epochs.truncate_from_start(log.start_offset);
+        log.epochs.truncate_from_end(log.end_offset);
     } else {
         log.epochs = collect_epochs(&log)?;
     }
@@ -194,7 +196,7 @@ fn scan_segment(log: &mut Log, index: usize, report: &mut RecoveryReport) -> Res
     let read_error = |error| LogError::io(format!("cannot read {}", path.display()), error);
     let file = segment.log.get().map_err(read_error)?;
     let size_bytes = file.size_bytes().map_err(read_error)?;
-    segment.begin_scan().map_err(read_error)?;
+    segment.begin_scan();
     report.indexes_rebuilt += 2;
     let mut source = Chunks { file: &*file, size_bytes, buf: Vec::new(), buf_position: 0 };
     while segment.size_bytes < size_bytes {
@@ -433,12 +435,12 @@ fn rebuild(log: &mut Log, now_ms: i64) -> Result<bool, LogError> {
     let entries = log.files().list(&log.dir);
     let entries =
         entries.map_err(|error| LogError::io(format!("cannot list {}", log.dir.display()), error))?;
-    let mut offsets: Vec<Offset> = entries.iter().filter_map(|entry| snapshot_offset(&entry.name)).collect();
-    offsets.sort_unstable();
+    let mut offsets = snapshot_offsets(&entries);
     let mut producers = ProducerStates::default();
-    let mut from = log.start_offset;
+    // What DeleteRecords hides in the first segment still says what its producers wrote.
+    let mut from = log.segments.front().map_or(log.start_offset, |first| first.base_offset);
     let mut found = None;
-    remove_snapshots_above(log, &offsets)?;
+    remove_snapshots_above(log, &offsets, log.end_offset)?;
     while let Some(offset) = offsets.pop() {
         if offset > log.end_offset {
             continue;
@@ -476,10 +478,17 @@ fn rebuild(log: &mut Log, now_ms: i64) -> Result<bool, LogError> {
     Ok(found.is_some())
 }
 
+/// The offsets of all producer snapshots, rising.
+fn snapshot_offsets(entries: &[Entry]) -> Vec<Offset> {
+    let mut offsets: Vec<Offset> = entries.iter().filter_map(|entry| snapshot_offset(&entry.name)).collect();
+    offsets.sort_unstable();
+    offsets
+}
+
 /// Snapshots of what has been cut off: durably gone before the log grows there again with other batches.
-fn remove_snapshots_above(log: &Log, offsets: &[Offset]) -> Result<(), LogError> {
+fn remove_snapshots_above(log: &Log, offsets: &[Offset], end: Offset) -> Result<(), LogError> {
     let mut is_removed = false;
-    for &offset in offsets.iter().filter(|&&offset| offset > log.end_offset) {
+    for &offset in offsets.iter().filter(|&&offset| offset > end) {
         let path = log.dir.join(snapshot_file_name(offset));
         log.files()
             .remove_file(&path)

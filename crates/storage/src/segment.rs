@@ -157,9 +157,9 @@ impl Segment {
     }
 
     /// Forgets what is known of the contents, for a scan from the start.
-    pub(crate) fn begin_scan(&mut self) -> io::Result<()> {
-        self.offsets.replace(Vec::new())?;
-        self.times.replace(Vec::new())?;
+    pub(crate) fn begin_scan(&mut self) {
+        self.offsets.clear();
+        self.times.clear();
         self.size_bytes = 0;
         self.next_offset = self.base_offset;
         self.first_timestamp = None;
@@ -167,7 +167,6 @@ impl Segment {
         self.bytes_since_index = 0;
         self.tail.clear();
         self.was_scanned = true;
-        Ok(())
     }
 
     /// Whether its indexes come from its own batches.
@@ -198,7 +197,7 @@ impl Segment {
     /// Makes the indexes anew from the batch headers.
     pub(crate) fn rebuild_indexes(&mut self, index_interval_bytes: u64) -> Result<(), SegmentError> {
         let (size_bytes, next_offset) = (self.size_bytes, self.next_offset);
-        self.begin_scan()?;
+        self.begin_scan();
         let file = self.log.get()?;
         let mut walk = Walk::new(&*file, 0, size_bytes);
         while let Some(header) = walk.next_header()? {

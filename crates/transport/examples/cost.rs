@@ -2,7 +2,7 @@
 //!
 //! `cost` measures everything and prints a table. `cost serve KIND PORT BYTES` is one server: `null` reads frames and drops
 //! them, `write` checksums them and writes them to a file, `send` answers with a MiB of a file. `floor-null`, `floor-write`
-//! and `floor-send` are the plain loops, with one buffer that is reused.
+//! and `floor-send` are the plain loops, with one buffer that is reused. `cost measure KIND BYTES TOTAL` measures one.
 #![allow(clippy::print_stdout, reason = "a table on the terminal is its purpose")]
 
 use bytes::Bytes;
@@ -32,8 +32,12 @@ fn main() -> io::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve", kind, port, bytes] => serve(kind, number(port), number(bytes)),
+        ["measure", kind, bytes, total] => {
+            println!("{:.3}", measure(kind, number(bytes), number(total))?);
+            Ok(())
+        }
         [] => measure_all(),
-        _ => Err(io::Error::other("usage: cost [serve KIND PORT BYTES]")),
+        _ => Err(io::Error::other("usage: cost [serve KIND PORT BYTES | measure KIND BYTES TOTAL]")),
     }
 }
 
@@ -61,7 +65,7 @@ fn scratch_file(filled: bool) -> io::Result<File> {
     let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     if filled {
-        let chunk: Vec<u8> = (0..CHUNK_BYTES).map(|i| (i * 2_654_435_761 >> 7) as u8).collect();
+        let chunk: Vec<u8> = (0..CHUNK_BYTES).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
         for _ in 0..FILE_CHUNKS {
             file.write_all(&chunk)?;
         }

@@ -28,7 +28,7 @@ pub const LOOK_AHEAD_BYTES: usize = 8 * 1024;
 pub const FRAME_TAIL_BYTES: usize = 1024;
 
 /// Replies are read from disk and written to the socket in pieces of at most this size.
-pub const REPLY_CHUNK_BYTES_MAX: usize = 1024 * 1024;
+pub const REPLY_CHUNK_BYTES_MAX: usize = 256 * 1024;
 
 /// Room left in a chunk that is worth no further read of a body.
 pub const REPLY_CHUNK_ROOM_BYTES_MIN: usize = 16 * 1024;

@@ -20,6 +20,9 @@ mod parse;
 mod rust;
 mod spec;
 mod tables;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use anyhow::{Context, Result, bail, ensure};
 use spec::Spec;
@@ -38,6 +41,7 @@ pub enum Mode {
 /// Generates everything; in `Mode::Check` nothing is written and a difference is an error.
 pub fn run(root: &Path, mode: Mode) -> Result<()> {
     let spec = load(&root.join("protocol-spec"))?;
+    validate::spec(&spec)?;
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
     for (path, text) in rust_files(&spec) {
         files.insert(root.join("crates/protocol/src/generated").join(path), text);

@@ -175,9 +175,10 @@ impl FetchWait {
     }
 
     fn finish(&mut self, round: Round) -> Fetched {
+        self.state.metrics.fetched_bytes.add(round.bytes as u64);
         let mut slices = Vec::new();
-        let mut response = FetchResponse::default();
-        response.session_id = self.session.as_ref().map_or(0, |session| session.id());
+        let session_id = self.session.as_ref().map_or(0, |session| session.id());
+        let mut response = FetchResponse { session_id, ..FetchResponse::default() };
         let mut answered = Vec::new();
         let mut at: HashMap<TopicRef, usize> = HashMap::new();
         for (wanted, part) in self.wanted.iter().zip(round.parts) {

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{ApiMetrics, LatencyHistogram, Metrics, process};
+use super::{ApiMetrics, LatencyHistogram, LogSize, Metrics, look, process};
 
 /// Content type of what [`text`] gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -93,33 +93,18 @@ fn requests(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
         let count = buckets.iter().map(|(_, count)| count).sum();
         sample.encode_histogram::<NoLabelSet>(latency.sum_seconds(), count, &buckets, None)?;
     }
-    gauge(
-        e,
-        "requests_waiting",
-        "Requests whose reply waits for data or for replicas",
-        metrics.requests_waiting.get(),
-    )
+    Ok(())
 }
 
 fn network(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
-    let m = metrics;
-    counter(e, "network_received_bytes", "Bytes read from clients", m.received_bytes.get())?;
-    counter(e, "network_sent_bytes", "Bytes written to clients", m.sent_bytes.get())?;
-    gauge(e, "connections", "Connections open", m.connections.get())?;
-    counter(e, "connections_accepted", "Connections accepted", m.connections_accepted.get())?;
-    counter(e, "connections_refused", "Connections closed because of a limit", m.connections_refused.get())?;
-    counter(
-        e,
-        "connections_broken",
-        "Connections closed because of malformed input",
-        m.connections_broken.get(),
-    )?;
-    gauge(
-        e,
-        "request_memory_bytes",
-        "Bytes of requests that are not answered yet",
-        m.request_memory_bytes.get(),
-    )
+    let now = look(&metrics.network);
+    counter(e, "network_received_bytes", "Bytes read from clients", now.received_bytes)?;
+    counter(e, "network_sent_bytes", "Bytes written to clients", now.sent_bytes)?;
+    gauge(e, "connections", "Connections open", now.connections)?;
+    counter(e, "connections_accepted", "Connections accepted", now.connections_accepted)?;
+    counter(e, "connections_refused", "Connections closed because of a limit", now.connections_refused)?;
+    counter(e, "accept_errors", "Accepts that failed", now.accept_errors)?;
+    gauge(e, "request_memory_bytes", "Bytes of requests that are not answered yet", now.request_memory_bytes)
 }
 
 fn logs(e: &mut DescriptorEncoder, m: &Metrics) -> Result<(), Error> {
@@ -128,36 +113,30 @@ fn logs(e: &mut DescriptorEncoder, m: &Metrics) -> Result<(), Error> {
     counter(e, "appended_records", "Records appended to logs", m.appended_records.get())?;
     counter(e, "fetched_bytes", "Bytes of records handed to consumers", m.fetched_bytes.get())?;
     histogram(e, "append_duration", "One append to a log's page cache", &m.append)?;
-    histogram(e, "fdatasync_duration", "One fdatasync of a log", &m.fdatasync)?;
-    counter(
-        e,
-        "fdatasync_failed",
-        "Failed fdatasyncs; each fences its log directory",
-        m.fdatasync_failed.get(),
-    )?;
-    gauge(e, "partitions", "Partitions on this broker", m.partitions.get())?;
-    gauge(e, "log_dirs_offline", "Log directories that are fenced or read-only", m.log_dirs_offline.get())
+    histogram(e, "fdatasync_duration", "One fdatasync of a log", &m.fdatasync)
 }
 
 fn log_sizes(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
-    let sizes = metrics.log_sizes();
-    let mut family = e.encode_descriptor(
-        "log_size_bytes",
-        "Bytes of a topic's logs on this broker",
-        None,
-        MetricType::Gauge,
-    )?;
-    for size in &sizes {
-        let bytes = i64::try_from(size.size_bytes).unwrap_or(i64::MAX);
-        family.encode_family(&[("topic", size.topic.as_str())])?.encode_gauge(&bytes)?;
-    }
-    let help = "A topic's partitions on this broker";
-    let mut family = e.encode_descriptor("topic_partitions", help, None, MetricType::Gauge)?;
-    for size in &sizes {
-        let partitions = i64::try_from(size.partitions).unwrap_or(i64::MAX);
-        family.encode_family(&[("topic", size.topic.as_str())])?.encode_gauge(&partitions)?;
-    }
-    Ok(())
+    let now = look(&metrics.logs);
+    let partitions = now.topics.iter().map(|topic| topic.partitions).sum();
+    gauge(e, "partitions", "Partitions on this broker", partitions)?;
+    let help = "Partitions that a failed write or sync took offline";
+    gauge(e, "partitions_offline", help, now.partitions_offline)?;
+    gauge(e, "log_dirs_offline", "Log directories that are fenced", now.log_dirs_offline)?;
+    let by_topic = |e: &mut DescriptorEncoder, name, help, value: fn(&LogSize) -> u64| {
+        let mut family = e.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for topic in &now.topics {
+            family.encode_family(&[("topic", topic.topic.as_str())])?.encode_gauge(&signed(value(topic)))?;
+        }
+        Ok(())
+    };
+    by_topic(e, "log_size_bytes", "Bytes of a topic's open logs on this broker", |topic| topic.size_bytes)?;
+    by_topic(e, "topic_partitions", "A topic's partitions on this broker", |topic| topic.partitions)
+}
+
+/// A gauge of the text format is signed.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 pub(super) fn counter(e: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> Result<(), Error> {
@@ -165,8 +144,8 @@ pub(super) fn counter(e: &mut DescriptorEncoder, name: &str, help: &str, value: 
     sample.encode_counter::<NoLabelSet, _, f64>(&value, None)
 }
 
-pub(super) fn gauge(e: &mut DescriptorEncoder, name: &str, help: &str, value: i64) -> Result<(), Error> {
-    e.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+pub(super) fn gauge(e: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> Result<(), Error> {
+    e.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&signed(value))
 }
 
 fn histogram(
@@ -187,7 +166,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::LogSize;
+    use crate::metrics::{LogsView, NetworkView};
 
     fn lines_of(text: &str, start: &str) -> Vec<String> {
         text.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
@@ -231,18 +210,30 @@ mod tests {
     #[test]
     fn every_family_is_there_with_its_value() {
         let metrics = Arc::new(Metrics::new());
-        metrics.received_bytes.add(11);
-        metrics.connections.add(2);
-        metrics.connections.add(-1);
-        metrics.request_memory_bytes.set(77);
-        metrics.append.observe(Duration::from_micros(10));
+        metrics.set_network(|| NetworkView {
+            received_bytes: 11,
+            connections: 1,
+            request_memory_bytes: 77,
+            ..NetworkView::default()
+        });
+        metrics.appended(500, 3, Duration::from_micros(10));
         metrics.fdatasync.observe(Duration::from_secs(60));
-        metrics.set_log_sizes(|| vec![LogSize { topic: "a\"b".into(), partitions: 3, size_bytes: 99 }]);
+        metrics.set_logs(|| LogsView {
+            topics: vec![LogSize { topic: "a\"b".into(), partitions: 3, size_bytes: 99 }],
+            partitions_offline: 2,
+            log_dirs_offline: 1,
+        });
         let text = text(&metrics);
         for line in [
             "ottla_network_received_bytes_total 11",
             "ottla_connections 1",
             "ottla_request_memory_bytes 77",
+            "ottla_appended_bytes_total 500",
+            "ottla_appended_batches_total 1",
+            "ottla_appended_records_total 3",
+            "ottla_partitions 3",
+            "ottla_partitions_offline 2",
+            "ottla_log_dirs_offline 1",
             "ottla_append_duration_seconds_bucket{le=\"0.000025\"} 1",
             "ottla_fdatasync_duration_seconds_bucket{le=\"30.0\"} 0",
             "ottla_fdatasync_duration_seconds_bucket{le=\"+Inf\"} 1",

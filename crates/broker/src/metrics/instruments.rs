@@ -1,7 +1,7 @@
-//! Counter, gauge and histogram: relaxed atomics without locks or label lookups. The histogram of `prometheus-client` takes a lock
+//! Counter and histogram: relaxed atomics without locks or label lookups. The histogram of `prometheus-client` takes a lock
 //! for each observation, which the path of every request must not.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Only grows.
@@ -21,32 +21,6 @@ impl Counter {
 
     /// The count now.
     pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// Goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    /// Zero.
-    pub const fn new() -> Gauge {
-        Gauge(AtomicI64::new(0))
-    }
-
-    /// Adds `n`, which may be negative.
-    pub fn add(&self, n: i64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    /// Sets the value.
-    pub fn set(&self, n: i64) {
-        self.0.store(n, Relaxed);
-    }
-
-    /// The value now.
-    pub fn get(&self) -> i64 {
         self.0.load(Relaxed)
     }
 }

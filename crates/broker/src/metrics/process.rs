@@ -18,7 +18,7 @@ impl Collector for ProcessCollector {
             gauge(e, "process_resident_memory_bytes", "Resident memory of the process", bytes)?;
         }
         if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
-            let open = i64::try_from(descriptors.count()).unwrap_or(i64::MAX);
+            let open = descriptors.count() as u64;
             gauge(e, "process_open_fds", "Open file descriptors", open)?;
         }
         Ok(())
@@ -26,9 +26,9 @@ impl Collector for ProcessCollector {
 }
 
 /// The line VmRSS of `/proc/self/status`; none where there is no `/proc`.
-fn resident_memory_bytes() -> Option<i64> {
+fn resident_memory_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

@@ -12,7 +12,8 @@ use ottla_protocol::wire::Str;
 
 use super::placement::{new_partition, place, validate_assignment};
 use super::{
-    Context, Controller, METADATA_TOPIC, Outcome, Refusal, code_and_message, new_uuid, validate_topic_name,
+    Context, Controller, METADATA_TOPIC, Outcome, Refusal, code_and_message, new_topic_id,
+    validate_topic_name,
 };
 use crate::config::{ConfigMap, TopicConfig};
 use crate::image::{MetadataRecord, Resource};
@@ -84,7 +85,7 @@ impl Controller<'_> {
         if replicas.len() > partitions_left {
             return Err(too_many());
         }
-        let id = new_uuid(context.entropy);
+        let id = new_topic_id(&self.image, context.entropy);
         let mut records: Vec<MetadataRecord> = Vec::with_capacity(1 + configs.len() + replicas.len());
         records
             .push(TopicRecord { name: topic.name.detached(), topic_id: id, ..TopicRecord::default() }.into());

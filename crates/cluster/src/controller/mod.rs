@@ -114,14 +114,14 @@ impl<'a> Controller<'a> {
     }
 }
 
-/// A new id, of the kind that Kafka draws: not one that its tools would take for an option.
-fn new_uuid(entropy: &mut dyn FnMut() -> u64) -> Uuid {
+/// A new topic id, of the kind that Kafka draws: not one that its tools would take for an option.
+fn new_topic_id(image: &MetadataImage, entropy: &mut dyn FnMut() -> u64) -> Uuid {
     loop {
         let (high, low) = (entropy(), entropy());
         let bits = (u128::from(high) << 64) | u128::from(low);
         let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
         let id = Uuid(bits.to_be_bytes());
-        if !id.to_string().starts_with('-') {
+        if !id.to_string().starts_with('-') && image.topic_by_id(&id).is_none() {
             return id;
         }
     }

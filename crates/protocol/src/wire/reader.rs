@@ -148,6 +148,7 @@ impl Reader {
         self.at = self.end;
     }
 
+    #[inline]
     fn take(&mut self, count: usize) -> Option<&[u8]> {
         if self.error.is_some() || count > self.remaining() {
             let (at, needed) = (self.at, count.saturating_sub(self.remaining()));
@@ -159,46 +160,55 @@ impl Reader {
         self.frame.get(at..at + count)
     }
 
+    #[inline]
     fn fixed<const N: usize>(&mut self) -> [u8; N] {
         self.take(N).and_then(|b| b.try_into().ok()).unwrap_or([0; N])
     }
 
     /// A boolean; every byte but zero is true.
+    #[inline]
     pub fn bool(&mut self) -> bool {
         self.fixed::<1>() != [0]
     }
 
     /// A signed byte.
+    #[inline]
     pub fn i8(&mut self) -> i8 {
         i8::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn i16(&mut self) -> i16 {
         i16::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn u16(&mut self) -> u16 {
         u16::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn i32(&mut self) -> i32 {
         i32::from_be_bytes(self.fixed())
     }
 
     /// Big endian.
+    #[inline]
     pub fn i64(&mut self) -> i64 {
         i64::from_be_bytes(self.fixed())
     }
 
     /// Big endian IEEE 754.
+    #[inline]
     pub fn f64(&mut self) -> f64 {
         f64::from_be_bytes(self.fixed())
     }
 
     /// Sixteen bytes.
+    #[inline]
     pub fn uuid(&mut self) -> Uuid {
         Uuid(self.fixed())
     }

@@ -217,8 +217,28 @@ impl Log {
         outcome
     }
 
-    /// Cuts everything at and above `offset`, durably; an offset inside a batch cuts the whole batch. The owner writes a
-    /// lower recovery point down before, so that a crash in between does not look like a loss.
+    /// Where the log ends after [`Log::truncate_to`]: at `offset`, or before the batch that it lies in.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn truncation_point(&self, offset: Offset) -> Result<Offset, LogError> {
+        if offset >= self.end_offset || self.segments.is_empty() {
+            return Ok(offset.min(self.end_offset));
+        }
+        let point = self.batch_boundary(offset)?;
+        // Below the start nothing counts: the log is empty at the start, or at `offset` if that is lower.
+        Ok(if point < self.start_offset { offset.min(self.start_offset) } else { point })
+    }
+
+    fn batch_boundary(&self, offset: Offset) -> Result<Offset, LogError> {
+        let segment = &self.segments[self.segment_index(offset)];
+        let located = segment.locate(offset).map_err(|error| self.segment_error(segment, offset, error))?;
+        Ok(located.map_or(offset, |batch| batch.base_offset.min(offset)))
+    }
+
+    /// Cuts everything at and above `offset`, durably; an offset inside a batch cuts the whole batch. If the recovery point
+    /// that is written down lies above [`Log::truncation_point`], the owner lowers it before, so that a crash in between
+    /// does not look like a loss.
     ///
     /// # Errors
     /// `Failed`: after an error in the middle the log is fenced.
@@ -227,8 +247,8 @@ impl Log {
         if offset >= self.end_offset {
             return Ok(());
         }
-        if self.segments.front().is_none_or(|first| offset < first.base_offset) {
-            return self.truncate_all_and_start_at(offset, now_ms);
+        if offset < self.start_offset || self.batch_boundary(offset)? < self.start_offset {
+            return self.truncate_all_and_start_at(offset.min(self.start_offset), now_ms);
         }
         self.truncations += 1;
         self.is_changed = true;
@@ -265,7 +285,6 @@ impl Log {
 
     fn after_truncation(&mut self, truncated: Result<(), LogError>, now_ms: i64) -> Result<(), LogError> {
         let outcome = truncated.and_then(|()| {
-            self.start_offset = self.start_offset.min(self.end_offset);
             self.epochs.truncate_from_end(self.end_offset);
             if self.segments.is_empty() {
                 return Ok(());
@@ -315,11 +334,11 @@ impl Log {
             return Ok(());
         }
         self.sync_active_data()?;
-        self.remove_snapshots(|_| true).map_err(what)?;
         // From the end, so that what a crash leaves has no gap.
         while let Some(segment) = self.segments.pop_back() {
             self.rename_deleted(segment.base_offset, now_ms).map_err(what)?;
         }
+        self.remove_snapshots(|_| true).map_err(what)?;
         self.sync_all_names().map_err(what)?;
         // The new segment may bear the name of one that just went: its indexes begin anew.
         self.add_segment(offset)?;

@@ -5,7 +5,7 @@ use super::super::Scope::{ClusterWide, PerBroker, ReadOnly};
 use super::super::Status::Honoured;
 use super::super::Type::{Class, Int, List, Long, Text};
 use super::NONE;
-use super::reasons::{CLUSTER, JAVA, METRICS, NO_PURGATORY, NO_QUEUE, NO_THREADS, QUOTAS, SECURITY};
+use super::reasons::{CLUSTER, JAVA, METRICS, NO_PURGATORY, NO_QUEUE, NO_THREADS, QUOTAS};
 use crate::config::Key;
 
 /// The keys, sorted by name.
@@ -47,15 +47,15 @@ pub(super) const BROKER_SERVER: &[Key] = &[
         "listener.security.protocol.map",
         Text,
         Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
-        PerBroker,
+        ReadOnly,
         Any,
-        SECURITY,
+        Honoured("The security protocol of each listener name; only PLAINTEXT is served."),
     ),
     Key::new(
         "listeners",
         List,
         Some("PLAINTEXT://127.0.0.1:9092"),
-        PerBroker,
+        ReadOnly,
         Any,
         Honoured("The addresses that the broker listens on."),
     )
