@@ -71,6 +71,8 @@ pub async fn register(handle: &CoordinatorHandle, request: BrokerRegistrationReq
     let decided = handle.register_broker(request).await.context("registering with the controller")?;
     match ErrorCode::from_code(decided.response.error_code) {
         Some(ErrorCode::None) => Ok(decided.response.broker_epoch),
-        code => anyhow::bail!("the controller refused this broker: {}", code.map_or("unknown", ErrorCode::name)),
+        code => {
+            anyhow::bail!("the controller refused this broker: {}", code.map_or("unknown", ErrorCode::name))
+        }
     }
 }

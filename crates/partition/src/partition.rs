@@ -129,7 +129,14 @@ impl Partition {
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let replica = Replica::new(me, settings.durability, Progress::default(), Offset(0));
-        let inner = Inner { log: Slot::Closed, replica, waiters: Waiters::default(), settings, unsynced_since_ms: None, me };
+        let inner = Inner {
+            log: Slot::Closed,
+            replica,
+            waiters: Waiters::default(),
+            settings,
+            unsynced_since_ms: None,
+            me,
+        };
         let flush_state = FlushState::default();
         Arc::new(Self {
             key,

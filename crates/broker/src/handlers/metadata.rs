@@ -6,8 +6,8 @@ use ottla_cluster::controller::validate_topic_name;
 use ottla_cluster::image::{MetadataImage, PartitionImage, TopicImage};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
 use ottla_protocol::wire::Str;
 use ottla_transport::server::ConnectionInfo;
@@ -21,12 +21,15 @@ const TOPIC_IDS_SINCE: i16 = 10;
 
 /// Whether every topic that the request names is known, so that it can be answered without asking the controller.
 fn wants_creation(state: &State, image: &MetadataImage, request: &MetadataRequest, version: i16) -> Vec<Str> {
-    let allowed = state.config.auto_create_topics_enable && (version < 4 || request.allow_auto_topic_creation);
+    let allowed =
+        state.config.auto_create_topics_enable && (version < 4 || request.allow_auto_topic_creation);
     let Some(topics) = request.topics.as_ref().filter(|_| allowed) else { return Vec::new() };
     let unknown = |topic: &&MetadataRequestTopic| {
-        topic.name.as_ref().is_some_and(|name| {
-            image.topic_by_name(name).is_none() && validate_topic_name(name).is_ok()
-        }) && topic.topic_id.is_zero()
+        topic
+            .name
+            .as_ref()
+            .is_some_and(|name| image.topic_by_name(name).is_none() && validate_topic_name(name).is_ok())
+            && topic.topic_id.is_zero()
     };
     topics.iter().filter(unknown).filter_map(|topic| topic.name.clone()).collect()
 }
