@@ -11,9 +11,10 @@ mod value;
 
 pub mod docs;
 
+pub use crate::replica::Durability;
 pub use key::{Key, Scope, Source, Status, Synonym, Type};
 pub use resolve::{ConfigMap, Entry, EntrySynonym, Layers, NOTHING};
-pub use topic::{CleanupPolicy, CompressionType, Durability, TopicConfig};
+pub use topic::{CleanupPolicy, CompressionType, TopicConfig};
 pub use value::{Check, ConfigError};
 
 /// The topic key of that name.

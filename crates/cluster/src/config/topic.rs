@@ -4,6 +4,7 @@ use super::key::Key;
 use super::resolve::{ConfigMap, Layers};
 use super::topic_key;
 use super::value::{ConfigError, parse_list};
+use crate::replica::Durability;
 
 /// `cleanup.policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -29,16 +30,6 @@ pub enum CompressionType {
     Lz4(i32),
     /// Batches are stored with zstd at this level.
     Zstd(i32),
-}
-
-/// `ottla.durability`: what an acknowledgement by all replicas means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// On disk (fdatasynced) on every member of the ISR.
-    #[default]
-    Durable,
-    /// In the memory of every member of the ISR: Kafka's rule.
-    Replicated,
 }
 
 /// All honoured topic keys. A limit that is not set (negative, or Kafka's largest number) is `None`.
