@@ -84,11 +84,12 @@ done
 echo "round 2: confluent-kafka writes, kill -9 in the middle, kcat reads"
 killed_after_some() {
     local acknowledged
-    acknowledged=$(wc -c <"$work/acknowledged" 2>/dev/null || echo 0)
+    acknowledged=$(wc -c <"$work/acknowledged")
     ((acknowledged > lines / 4)) || ! kill -0 "$writer" 2>/dev/null
 }
 for codec in "${codecs[@]}"; do
-    rm -f "$work/acknowledged" "$work/killed"
+    rm -f "$work/killed"
+    : >"$work/acknowledged"
     "$python" "$clients/tour_write.py" "127.0.0.1:$port" "again-$codec" "$codec" "$text" "$work/acknowledged" "$work/killed" &
     writer=$!
     wait_for 120 "the first acknowledged quarter" killed_after_some

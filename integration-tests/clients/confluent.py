@@ -51,7 +51,7 @@ def read(topic, partition, offset, count):
     c.assign([TopicPartition(topic, partition, offset)])
     got, deadline = [], time.monotonic() + 30
     while len(got) < count and time.monotonic() < deadline:
-        for message in c.consume(500, 0.5):
+        for message in c.consume(count - len(got), 0.5):
             assert not message.error(), message.error()
             got.append(message)
     c.close()

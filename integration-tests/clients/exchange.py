@@ -60,7 +60,7 @@ def read_confluent(name):
     c.assign([TopicPartition(name, 0, 0)])
     got, deadline = [], time.monotonic() + 30
     while len(got) < RECORDS and time.monotonic() < deadline:
-        got += [(m.key(), m.value(), m.headers() or []) for m in c.consume(500, 0.5)]
+        got += [(m.key(), m.value(), m.headers() or []) for m in c.consume(RECORDS - len(got), 0.5)]
     c.close()
     return got
 

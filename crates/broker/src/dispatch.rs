@@ -234,9 +234,11 @@ fn key_and_version(frame: &Bytes) -> Result<(ApiKey, i16), String> {
     Ok((key, version))
 }
 
+/// Bytes behind a request are ignored, as Kafka does: librdkafka (at least up to 2.16) sends three of them in a flexible
+/// Metadata request for all topics.
 fn decode<T: Message>(mut reader: Reader, version: i16) -> Result<T, String> {
     let request = T::read(&mut reader, version);
-    match reader.finish() {
+    match reader.check() {
         Ok(()) => Ok(request),
         Err(error) => Err(format!("{} version {version}: {error}", T::NAME)),
     }

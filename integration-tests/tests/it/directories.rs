@@ -93,13 +93,11 @@ fn things_that_do_not_belong_are_left_or_removed() {
 }
 
 /// Valid batches behind a damaged one: never cut silently. The partition says KAFKA_STORAGE_ERROR, others go on.
-#[test]
-fn damage_in_the_middle_is_fenced() {
+fn is_fenced(damage: impl FnOnce(&mut Vec<u8>)) {
     let (mut broker, topic) = killed_with_data();
     let path = segment(&broker, "log");
     let mut bytes = fs::read(&path).expect("the log");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x55;
+    damage(&mut bytes);
     fs::write(&path, &bytes).expect("damage");
     broker.start();
     let mut connection = Connection::open(broker.address());
@@ -108,6 +106,27 @@ fn damage_in_the_middle_is_fenced() {
     assert_eq!(fs::read(&path).expect("the log"), bytes, "nothing was cut");
     let other = connection.create_topic("other", 1, &[]);
     assert_eq!(connection.produce(&other, &Batch::of(&[b"fine"], T0).encode(), 9).error_code, 0);
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).position(|window| window == part).expect("it is there")
+}
+
+#[test]
+fn a_damaged_record_in_the_middle_is_fenced() {
+    is_fenced(|bytes| {
+        let at = find(bytes, b"value 25");
+        bytes[at] ^= 0x55;
+    });
+}
+
+/// The base offset is outside the checksum: the batches behind it show that it is wrong.
+#[test]
+fn a_damaged_base_offset_in_the_middle_is_fenced() {
+    is_fenced(|bytes| {
+        let at = find(bytes, &[&25_i64.to_be_bytes()[..], &[0, 0, 0]].concat());
+        bytes[at + 5] ^= 0x55;
+    });
 }
 
 #[test]

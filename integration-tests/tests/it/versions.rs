@@ -103,6 +103,7 @@ fn every_advertised_version_is_served() {
     data(&mut world, &topic);
     produce_below_3_is_refused(&mut world);
     offsets(&mut world, &topic);
+    records_and_producers(&mut world, &topic);
     topics(&mut world);
     configs(&mut world);
     cluster(&mut world, &topic);
@@ -230,6 +231,9 @@ fn offsets(world: &mut World, topic: &Topic) {
             assert_eq!((partition.error_code, partition.end_offset), (0, 22), "{version}");
         },
     );
+}
+
+fn records_and_producers(world: &mut World, topic: &Topic) {
     world.each(
         |_| {
             let partition = DeleteRecordsPartition { partition_index: 0, offset: 4, ..Default::default() };
