@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ottla_protocol::generated::api_versions::ApiVersionsRequest;
 use ottla_protocol::generated::fetch::{FetchRequest, FetchResponse};
+use ottla_protocol::generated::list_offsets::ListOffsetsRequest;
 use ottla_protocol::generated::produce::ProduceRequest;
 use ottla_protocol::generated::{ApiKey, ErrorCode, RequestHeader, ResponseHeader};
 use ottla_protocol::wire::{Message, Reader, Writer};
@@ -142,10 +143,7 @@ impl Dispatch {
                 call.reply(&handlers::api_versions::handle(state, &request, connection))
             }
             ApiKey::Metadata => metadata(state, call, decode(r, version)?, connection),
-            ApiKey::ListOffsets => {
-                let request = decode(r, version)?;
-                call.reply(&handlers::list_offsets::handle(state, &request, version))
-            }
+            ApiKey::ListOffsets => list_offsets(state, call, decode(r, version)?),
             ApiKey::OffsetForLeaderEpoch => {
                 call.reply(&handlers::offset_for_leader_epoch::handle(state, &decode(r, version)?))
             }
@@ -208,6 +206,21 @@ fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
             call.reply(&FetchResponse { error_code: code.code(), ..Default::default() })
         }
     }
+}
+
+fn list_offsets(state: &Arc<State>, call: Call, request: ListOffsetsRequest) -> Reply {
+    let unsettled = handlers::list_offsets::unsettled(state, &request);
+    if unsettled.is_empty() {
+        return call.reply(&handlers::list_offsets::handle(state, &request, call.version));
+    }
+    let state = state.clone();
+    Reply::later(async move {
+        for end in unsettled {
+            // A leadership that ended meanwhile shows in the answer itself.
+            end.await.ok();
+        }
+        Answer::Frame(call.frame(&handlers::list_offsets::handle(&state, &request, call.version)))
+    })
 }
 
 fn metadata(

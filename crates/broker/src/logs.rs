@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ottla_partition::partition::{Observer, OpenLog};
+use ottla_partition::partition::{Observer, OpenLog, SyncWish};
 use ottla_partition::{Partition, PartitionKey};
 use ottla_protocol::ids::Uuid;
 use ottla_storage::descriptors::Descriptors;
@@ -34,6 +34,8 @@ pub struct Logs {
     /// Where partitions lie that have a directory, or got one assigned. Guards nothing else.
     places: Mutex<HashMap<TopicPartition, usize>>,
     per_directory: Vec<AtomicUsize>,
+    /// Partitions with bytes to sync for which nobody waits, each once.
+    later: Mutex<Vec<Arc<Partition>>>,
     /// False once any directory failed: the stop is then not marked as clean.
     healthy: AtomicBool,
 }
@@ -73,6 +75,7 @@ impl Logs {
             flusher: Flusher::start("flush", config)?,
             metrics,
             per_directory,
+            later: Mutex::default(),
             healthy: AtomicBool::new(true),
         })
     }
@@ -236,6 +239,23 @@ impl Logs {
         self.request(partition, Urgency::Soon);
     }
 
+    /// Notes that `partition` has bytes to sync for which nobody waits.
+    fn flush_later(&self, partition: &Arc<Partition>) {
+        if partition.is_noted_for_flush() {
+            return;
+        }
+        self.later.lock().expect("no code panics while it holds the list").push(partition.clone());
+    }
+
+    /// Asks for a sync of all that were noted since the last call.
+    pub fn flush_noted(&self) {
+        let noted = std::mem::take(&mut *self.later.lock().expect("no code panics while it holds the list"));
+        for partition in noted {
+            partition.forget_note_for_flush();
+            self.flush_soon(&partition);
+        }
+    }
+
     fn request(&self, partition: &Arc<Partition>, urgency: Urgency) {
         let item: Arc<dyn Flushable> = partition.clone();
         self.flusher.request(&item, urgency);
@@ -310,8 +330,12 @@ impl OpenLog for Logs {
 }
 
 impl Observer for Logs {
-    fn wants_flush(&self, partition: &Arc<Partition>, eager: bool) {
-        self.request(partition, if eager { Urgency::Now } else { Urgency::Soon });
+    fn wants_flush(&self, partition: &Arc<Partition>, wish: SyncWish) {
+        match wish {
+            SyncWish::Now => self.request(partition, Urgency::Now),
+            SyncWish::Soon => self.request(partition, Urgency::Soon),
+            SyncWish::Later => self.flush_later(partition),
+        }
     }
 
     fn synced(&self, took: Duration) {

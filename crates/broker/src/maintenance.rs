@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::state::{State, now_ms};
 
-/// How often topics with `flush.ms` are looked at.
-const FLUSH_MS_TICK: Duration = Duration::from_secs(1);
+/// How often what nobody waits for is synced, and topics with `flush.ms` are looked at.
+const FLUSH_MS_TICK: Duration = Duration::from_millis(500);
 
 /// Starts the timers; they end when `stop` is cancelled.
 pub fn start(state: &Arc<State>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
@@ -76,8 +76,9 @@ fn checkpoint(state: &State) {
     let _written = state.logs.checkpoint(&state.topics);
 }
 
-/// `flush.ms`: for topics that do not sync by themselves.
+/// Syncs what nobody waits for, and `flush.ms`: for topics that do not sync by themselves.
 fn flush_by_time(state: &State) {
+    state.logs.flush_noted();
     for topic in state.topics.all().iter().filter(|topic| topic.settings.flush_ms < i64::MAX) {
         for (_, partition) in topic.partitions() {
             if partition.unsynced_for_ms(now_ms()) >= topic.settings.flush_ms {

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ottla_cluster::replica::Durability;
 use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerId};
 use ottla_protocol::records::BatchHeader;
 use ottla_storage::producers::{Checked, ProducerError};
 
 use crate::error::PartitionError;
-use crate::partition::Partition;
+use crate::partition::{Partition, SyncWish};
 use crate::wait::Waiter;
 
 /// Where an append went.
@@ -81,8 +82,9 @@ impl Partition {
         }
         if base_offset == Offset(0) {
             // The directory is new: the first sync also notes whose it is.
-            self.observer.wants_flush(self, false);
+            self.observer.wants_flush(self, SyncWish::Later);
         }
+        inner.unsynced_bytes += header.size_bytes() as u64;
         self.after_progress(&mut inner, acks == Acks::All, now_ms);
         let next_offset = header.next_offset();
         Ok(Appended { base_offset, next_offset, epoch, log_start_offset, duplicate_of: None })
@@ -99,6 +101,20 @@ impl Partition {
             waiter,
             watching: false,
         }
+    }
+
+    /// On a durable topic, has what is only in memory synced at once, and gives a future that is ready when all that the log
+    /// held at the call is visible; `None` when it is already. So that a client which asks where the log ends, or deletes up
+    /// to its end, sees what was acknowledged to it with acks=1.
+    #[must_use]
+    pub fn settle(self: &Arc<Self>) -> Option<Committed> {
+        let mut inner = self.lock();
+        let durable = inner.replica.durability() == Durability::Durable;
+        let epoch = inner.replica.leadership().filter(|_| durable)?.epoch;
+        let upto = inner.open_log().filter(|log| log.is_dirty())?.end_offset();
+        self.observer.wants_flush(self, SyncWish::Now);
+        let waiter = Waiter::new();
+        Some(Committed { partition: self.clone(), upto, epoch, waiter, watching: false })
     }
 
     /// Whether everything below `upto` is committed.

@@ -28,26 +28,26 @@ impl Partition {
             if log.durable_offset() == log.end_offset() {
                 return;
             }
-            log.sync_begin()
+            let ticket = log.sync_begin();
+            inner.unsynced_bytes = 0;
+            ticket
         };
         let started = Instant::now();
         let synced = if self.stamped.load(Ordering::Relaxed) {
             ticket.sync()
         } else {
-            self.opener.stamp(&self.key().clone()).map_err(std::io::Error::other).and_then(|()| ticket.sync())
+            self.opener.stamp(self.key()).map_err(std::io::Error::other).and_then(|()| ticket.sync())
         };
         self.stamped.store(true, Ordering::Relaxed);
         self.observer.synced(started.elapsed());
         let mut inner = self.lock();
-        match synced {
-            Ok(()) => {
-                let Some(log) = inner.open_log() else { return };
-                match log.sync_end(ticket) {
-                    Ok(_) => self.after_sync(&mut inner),
-                    Err(error) => self.fail(&mut inner, &error.to_string()),
-                }
-            }
-            Err(error) => self.fail(&mut inner, &format!("fdatasync failed: {error}")),
+        let Some(log) = inner.open_log() else { return };
+        // The log learns of a failure by the ticket and takes no more appends.
+        let ended = log.sync_end(ticket);
+        match (synced, ended) {
+            (Ok(()), Ok(_)) => self.after_sync(&mut inner),
+            (Ok(()), Err(error)) => self.fail(&mut inner, &error.to_string()),
+            (Err(error), _) => self.fail(&mut inner, &format!("fdatasync failed: {error}")),
         }
     }
 

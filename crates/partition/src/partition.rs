@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -61,10 +61,24 @@ pub trait OpenLog: Send + Sync {
     ) -> Result<(Log, RecoveryReport), LogError>;
 }
 
+/// When a sync of a partition is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncWish {
+    /// A reply waits for it.
+    Now,
+    /// A consumer waits for what is not yet visible, or enough has gathered.
+    Soon,
+    /// Nobody waits: within a second will do.
+    Later,
+}
+
+/// Bytes that gather on a durable topic for which nobody waits, before a sync is wanted soon.
+const UNSYNCED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// What a partition tells its owner; calls come with the partition's lock held and must be short.
 pub trait Observer: Send + Sync {
-    /// Bytes are in memory that nobody may see before they are synced: ask the flusher for `partition`.
-    fn wants_flush(&self, partition: &Arc<Partition>, eager: bool);
+    /// Bytes are in memory that nobody may see before they are synced: have `partition` flushed.
+    fn wants_flush(&self, partition: &Arc<Partition>, wish: SyncWish);
     /// A sync was done.
     fn synced(&self, took: Duration);
     /// The log was opened.
@@ -81,6 +95,8 @@ pub struct Partition {
     pub(crate) flush_state: FlushState,
     /// Whether this process has seen to it that the directory names the topic's id.
     pub(crate) stamped: AtomicBool,
+    /// Whether the owner has noted this partition for a later sync.
+    noted_for_flush: AtomicBool,
     /// Guards the log, the replica machine and the waiters together: what is appended, synced and acknowledged is one order.
     inner: Mutex<Inner>,
 }
@@ -93,6 +109,8 @@ pub(crate) struct Inner {
     pub(crate) settings: Arc<TopicSettings>,
     /// When the oldest bytes that wait for a sync were appended.
     unsynced_since_ms: Option<i64>,
+    /// Bytes that were appended since the last sync began.
+    pub(crate) unsynced_bytes: u64,
     me: BrokerId,
 }
 
@@ -135,6 +153,7 @@ impl Partition {
             waiters: Waiters::default(),
             settings,
             unsynced_since_ms: None,
+            unsynced_bytes: 0,
             me,
         };
         let flush_state = FlushState::default();
@@ -144,6 +163,7 @@ impl Partition {
             opener,
             flush_state,
             stamped: AtomicBool::new(false),
+            noted_for_flush: AtomicBool::new(false),
             inner: Mutex::new(inner),
         })
     }
@@ -217,6 +237,17 @@ impl Partition {
         }
     }
 
+    /// Whether the owner has noted this partition for a later sync; from now on it has.
+    #[must_use]
+    pub fn is_noted_for_flush(&self) -> bool {
+        self.noted_for_flush.swap(true, Ordering::AcqRel)
+    }
+
+    /// The owner has taken the note up.
+    pub fn forget_note_for_flush(&self) {
+        self.noted_for_flush.store(false, Ordering::Release);
+    }
+
     /// For how long bytes have been waiting for a sync, in ms; 0 when none wait.
     #[must_use]
     pub fn unsynced_for_ms(&self, now_ms: i64) -> i64 {
@@ -256,6 +287,7 @@ impl Partition {
         let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
         if progress.end == progress.durable {
             inner.unsynced_since_ms = None;
+            inner.unsynced_bytes = 0;
         }
         if inner.replica.handle_local_progress(progress) {
             let high_watermark = inner.replica.high_watermark();
@@ -264,7 +296,7 @@ impl Partition {
     }
 
     /// Feeds the log's ends to the replica machine, wakes whom the new high watermark releases and asks for a sync where
-    /// bytes wait for one: at once where a reply waits for it (`eager`), else with what gathers.
+    /// bytes wait for one: at once where a reply waits for it (`eager`), soon where a consumer waits or much has gathered.
     pub(crate) fn after_progress(self: &Arc<Self>, inner: &mut Inner, eager: bool, now_ms: i64) {
         let Ok(log) = self.log(inner, now_ms) else { return };
         let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
@@ -273,13 +305,23 @@ impl Partition {
             inner.waiters.wake_below(high_watermark);
         }
         let unsynced = progress.end.0 - progress.durable.0;
-        if unsynced > 0 {
-            inner.unsynced_since_ms.get_or_insert(now_ms);
-            let durable = inner.replica.durability() == Durability::Durable;
-            if durable || unsynced >= inner.settings.flush_messages {
-                self.observer.wants_flush(self, eager);
-            }
+        if unsynced == 0 {
+            return;
         }
+        inner.unsynced_since_ms.get_or_insert(now_ms);
+        let durable = inner.replica.durability() == Durability::Durable;
+        let wish = if durable && eager {
+            SyncWish::Now
+        } else if unsynced >= inner.settings.flush_messages {
+            SyncWish::Soon
+        } else if durable && (!inner.waiters.is_empty() || inner.unsynced_bytes >= UNSYNCED_BYTES_MAX) {
+            SyncWish::Soon
+        } else if durable {
+            SyncWish::Later
+        } else {
+            return;
+        };
+        self.observer.wants_flush(self, wish);
     }
 
     /// Leader epoch that a request must match. -1 from a client means that it does not care.
@@ -295,12 +337,16 @@ impl Partition {
     }
 
     /// Wakes `waiter` when the high watermark passes `beyond` or the partition stops being led here.
-    pub fn watch(&self, beyond: Offset, waiter: &Arc<Waiter>) {
+    pub fn watch(self: &Arc<Self>, beyond: Offset, waiter: &Arc<Waiter>) {
         let mut inner = self.lock();
         if inner.replica.leadership().is_none() || inner.replica.high_watermark() > beyond {
             waiter.wake();
-        } else {
-            inner.waiters.add(beyond, waiter);
+            return;
+        }
+        inner.waiters.add(beyond, waiter);
+        let durable = inner.replica.durability() == Durability::Durable;
+        if durable && inner.open_log().is_some_and(|log| log.is_dirty()) {
+            self.observer.wants_flush(self, SyncWish::Soon);
         }
     }
 

@@ -92,6 +92,11 @@ impl Waiters {
         });
     }
 
+    /// Whether anybody is parked here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Wakes and forgets all.
     pub(crate) fn wake_all(&mut self) {
         for (_, waiter) in self.entries.drain(..) {

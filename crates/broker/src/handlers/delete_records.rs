@@ -20,7 +20,12 @@ pub async fn handle(state: Arc<State>, request: DeleteRecordsRequest) -> DeleteR
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let result = state.partition_by_name(&image, &topic.name, asked.partition_index).and_then(|p| {
+            let partition = state.partition_by_name(&image, &topic.name, asked.partition_index);
+            if let Some(end) = partition.as_ref().ok().and_then(|partition| partition.settle()) {
+                // A leadership that ended meanwhile shows in the answer itself.
+                end.await.ok();
+            }
+            let result = partition.and_then(|p| {
                 p.delete_records(Offset(asked.offset), now_ms).map_err(|error| code_of(&error))
             });
             moved |= result.is_ok();

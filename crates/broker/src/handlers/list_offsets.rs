@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ottla_partition::Partition;
+use ottla_partition::append::Committed;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -25,6 +26,23 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 /// The first record not yet in remote storage (KIP-1023); without tiered storage the earliest.
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// What must become visible before the answer: the unsynced ends of the logs that are asked about by anything but their start.
+pub fn unsettled(state: &State, request: &ListOffsetsRequest) -> Vec<Committed> {
+    let image = state.image();
+    let mut unsettled = Vec::new();
+    for topic in &request.topics {
+        for asked in topic
+            .partitions
+            .iter()
+            .filter(|asked| asked.timestamp >= LATEST || asked.timestamp == MAX_TIMESTAMP)
+        {
+            let partition = state.partition_by_name(&image, &topic.name, asked.partition_index);
+            unsettled.extend(partition.ok().and_then(|partition| partition.settle()));
+        }
+    }
+    unsettled
+}
 
 /// Answers ListOffsets.
 pub fn handle(state: &State, request: &ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
