@@ -2,20 +2,21 @@
 //! are, removing what is deleted.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ottla_partition::partition::{Observer, OpenLog, SyncWish};
+use ottla_partition::error::Fault;
+use ottla_partition::partition::{Observer, OpenLog, OpenedLog, SyncWish};
 use ottla_partition::{Partition, PartitionKey};
-use ottla_protocol::ids::Uuid;
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{LogDirectory, Progress};
-use ottla_storage::flusher::{Flushable, Flusher, FlusherConfig, Urgency};
+use ottla_storage::flusher::{Flusher, FlusherConfig, Urgency};
 use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
 use ottla_storage::meta::PartitionMetadata;
 use ottla_storage::names::TopicPartition;
+use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 use crate::topics::Topics;
@@ -25,19 +26,35 @@ const FLUSH_THREADS: usize = 2;
 /// How long a sync that nobody waits for gathers. Longer costs consumers of acks=1 data latency, shorter costs CPU.
 const FLUSH_GATHER: Duration = Duration::from_millis(10);
 
+/// A full directory takes writes again when there is so much room at least, beside its reserve.
+const ROOM_BYTES_MIN: u64 = 1 << 20;
+
 /// All log directories.
 pub struct Logs {
-    directories: Vec<Arc<LogDirectory>>,
+    directories: Vec<Place>,
     descriptors: Arc<Descriptors>,
     flusher: Flusher,
     metrics: Arc<Metrics>,
     /// Where partitions lie that have a directory, or got one assigned. Guards nothing else.
     places: Mutex<HashMap<TopicPartition, usize>>,
-    per_directory: Vec<AtomicUsize>,
     /// Partitions with bytes to sync for which nobody waits, each once.
     later: Mutex<Vec<Arc<Partition>>>,
-    /// False once any directory failed: the stop is then not marked as clean.
-    healthy: AtomicBool,
+    /// Held while checkpoints are gathered and written and while directories are renamed: a deleted partition's progress must
+    /// not be noted for the next one of its name. Taken before `places` and before any partition's lock.
+    upkeep: Mutex<()>,
+    /// Told when a directory gets full or fails; see [`crate::disks`].
+    trouble: Notify,
+}
+
+/// One log directory and what is known of it.
+struct Place {
+    directory: Arc<LogDirectory>,
+    /// Partitions that lie there.
+    partitions: AtomicUsize,
+    /// A log in it could not be opened or closed: the stop is not marked as clean, so that the next start looks again.
+    is_unclean: AtomicBool,
+    /// Size of the largest write that found no room since the directory got full.
+    refused_bytes: AtomicU64,
 }
 
 /// What a directory looks like from outside.
@@ -65,18 +82,23 @@ impl Logs {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let config = FlusherConfig { threads: FLUSH_THREADS, gather: FLUSH_GATHER };
-        let per_directory = found.iter().map(|found| AtomicUsize::new(found.len())).collect();
         let places =
             found.iter().enumerate().flat_map(|(i, found)| found.iter().map(move |p| (p.clone(), i)));
+        let directories = directories.into_iter().zip(found).map(|(directory, found)| Place {
+            directory: Arc::new(directory),
+            partitions: AtomicUsize::new(found.len()),
+            is_unclean: AtomicBool::new(false),
+            refused_bytes: AtomicU64::new(0),
+        });
         Ok(Self {
             places: Mutex::new(places.collect()),
-            directories: directories.into_iter().map(Arc::new).collect(),
+            directories: directories.collect(),
             descriptors,
             flusher: Flusher::start("flush", config)?,
             metrics,
-            per_directory,
             later: Mutex::default(),
-            healthy: AtomicBool::new(true),
+            upkeep: Mutex::new(()),
+            trouble: Notify::new(),
         })
     }
 
@@ -96,22 +118,27 @@ impl Logs {
         self.places().keys().cloned().collect()
     }
 
-    /// The directory for a partition: where it lies, else the healthy one with the fewest.
+    /// The directory for a partition: where it lies, else the healthy one with the fewest, one with room if there is any.
     fn place(&self, name: &TopicPartition) -> usize {
         let mut places = self.places();
         if let Some(&place) = places.get(name) {
             return place;
         }
-        let healthy = (0..self.directories.len()).filter(|&i| self.directories[i].fenced().is_none());
-        let place = healthy.min_by_key(|&i| self.per_directory[i].load(Ordering::Relaxed)).unwrap_or(0);
-        self.per_directory[place].fetch_add(1, Ordering::Relaxed);
+        let healthy =
+            (0..self.directories.len()).filter(|&i| self.directories[i].directory.fenced().is_none());
+        let rank = |&i: &usize| {
+            let place = &self.directories[i];
+            (place.directory.is_full(), place.partitions.load(Ordering::Relaxed))
+        };
+        let place = healthy.min_by_key(rank).unwrap_or(0);
+        self.directories[place].partitions.fetch_add(1, Ordering::Relaxed);
         places.insert(name.clone(), place);
         place
     }
 
     /// The directories as DescribeLogDirs shows them.
     pub fn directories(&self) -> impl Iterator<Item = DirectoryView> {
-        self.directories.iter().map(|directory| {
+        self.directories.iter().map(|Place { directory, .. }| {
             let space = rustix::fs::statvfs(directory.path()).ok();
             let bytes =
                 |blocks: u64, size: u64| i64::try_from(blocks.saturating_mul(size)).unwrap_or(i64::MAX);
@@ -127,11 +154,12 @@ impl Logs {
     /// Whether any directory needs recovery: its last stop was not an orderly one.
     #[must_use]
     pub fn needs_recovery(&self) -> bool {
-        self.directories.iter().any(|directory| !directory.was_clean())
+        self.directories.iter().any(|place| !place.directory.was_clean())
     }
 
     /// Writes down how far every open log is. False when a directory could not be written.
     pub fn checkpoint(&self, topics: &Topics) -> bool {
+        let _upkeep = self.upkeep.lock().expect("no code panics during upkeep");
         let mut per_directory: Vec<Vec<(TopicPartition, Progress)>> =
             vec![Vec::new(); self.directories.len()];
         for topic in topics.all() {
@@ -147,9 +175,14 @@ impl Logs {
             }
         }
         let mut all_written = true;
-        for (directory, progress) in self.directories.iter().zip(per_directory) {
-            if let Err(error) = directory.write_checkpoints(progress) {
-                tracing::error!(directory = %directory.path().display(), %error, "could not write the checkpoints");
+        for (place, progress) in self.directories.iter().zip(per_directory) {
+            if place.directory.fenced().is_some() {
+                continue;
+            }
+            if let Err(error) = place.directory.write_checkpoints(progress) {
+                let directory = place.directory.path().display();
+                tracing::error!(%directory, %error, "could not write the checkpoints");
+                place.is_unclean.store(true, Ordering::Relaxed);
                 all_written = false;
             }
         }
@@ -158,18 +191,24 @@ impl Logs {
 
     /// Takes deleted partitions out of sight and removes their files. The logs must be closed.
     pub fn delete(&self, keys: &[PartitionKey]) {
+        let _upkeep = self.upkeep.lock().expect("no code panics during upkeep");
         let mut per_directory: Vec<Vec<TopicPartition>> = vec![Vec::new(); self.directories.len()];
         {
             let mut places = self.places();
             for name in keys.iter().map(name_of) {
                 if let Some(place) = places.remove(&name) {
-                    self.per_directory[place].fetch_sub(1, Ordering::Relaxed);
+                    self.directories[place].partitions.fetch_sub(1, Ordering::Relaxed);
                     per_directory[place].push(name);
                 }
             }
         }
-        for (directory, names) in self.directories.iter().zip(per_directory) {
+        for (Place { directory, .. }, names) in self.directories.iter().zip(per_directory) {
             if names.is_empty() {
+                continue;
+            }
+            if directory.fenced().is_some() {
+                // The next start finds partitions there that the metadata does not know, and sets them aside.
+                tracing::warn!(directory = %directory.path().display(), partitions = names.len(), "deleted partitions stay in an offline log directory");
                 continue;
             }
             match directory.rename_for_deletion(&names) {
@@ -183,7 +222,7 @@ impl Logs {
 
     /// Removes what earlier deletions left behind.
     pub fn remove_leftovers(&self, leftovers: Vec<Vec<PathBuf>>) {
-        for (directory, paths) in self.directories.iter().zip(leftovers) {
+        for (Place { directory, .. }, paths) in self.directories.iter().zip(leftovers) {
             remove(directory.clone(), paths);
         }
     }
@@ -192,44 +231,85 @@ impl Logs {
     /// Nothing is removed: an operator decides.
     pub fn set_aside(&self, name: &TopicPartition) {
         let Some(place) = self.places().remove(name) else { return };
-        let directory = &self.directories[place];
-        let from = directory.partition_dir(name);
-        let unique = crate::state::now_ms();
-        let to = directory.path().join(format!("{}.{unique:032x}-stray", name.dir_name()));
-        let files = directory.files();
-        match files.rename(&from, &to).and_then(|()| files.sync_dir(directory.path())) {
-            Ok(()) => tracing::warn!(
-                partition = %name.dir_name(),
-                moved_to = %to.display(),
+        let place = &self.directories[place];
+        place.partitions.fetch_sub(1, Ordering::Relaxed);
+        match place.directory.set_aside(std::slice::from_ref(name)) {
+            Ok(moved) => tracing::warn!(
+                partition = %name,
+                moved_to = ?moved,
                 "set aside a partition that the metadata does not know; remove it if its data are not needed"
             ),
-            Err(error) => {
-                tracing::error!(partition = %name.dir_name(), %error, "could not set a partition aside")
-            }
+            Err(error) => tracing::error!(partition = %name, %error, "could not set a partition aside"),
         }
     }
 
     /// Ends everything in order: what is in memory is synced, logs are closed, directories marked as clean.
     pub fn close(&self, topics: &Topics, broker_epoch: i64, now_ms: i64) {
         self.flusher.stop();
-        let mut clean = self.healthy.load(Ordering::Relaxed);
         for topic in topics.all() {
             for (_, partition) in topic.partitions() {
                 partition.flush_now();
                 if let Some(Err(error)) = partition.with_open_log(|log| log.close(now_ms)) {
                     tracing::error!(partition = %partition.key(), %error, "could not close a log");
-                    clean = false;
+                    self.note_unclean(partition.key());
                 }
             }
         }
-        clean &= self.checkpoint(topics);
-        if !clean {
-            tracing::warn!("the stop is not marked as clean: the next start will recover the logs");
-            return;
+        self.checkpoint(topics);
+        for Place { directory, is_unclean, .. } in &self.directories {
+            let path = directory.path().display();
+            if is_unclean.load(Ordering::Relaxed) || directory.fenced().is_some() {
+                tracing::warn!(directory = %path, "the stop is not marked as clean: the next start will recover the logs");
+            } else if let Err(error) = directory.close_clean(broker_epoch) {
+                tracing::error!(directory = %path, %error, "could not mark the stop as clean");
+            }
         }
-        for directory in &self.directories {
-            if let Err(error) = directory.close_clean(broker_epoch) {
-                tracing::error!(directory = %directory.path().display(), %error, "could not mark the stop as clean");
+    }
+
+    /// The partition's directory is not marked as clean at the stop.
+    fn note_unclean(&self, key: &PartitionKey) {
+        if let Some(place) = self.directory_of(key) {
+            self.directories[place].is_unclean.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until a directory got full or failed. Cancel-safe.
+    pub async fn trouble(&self) {
+        self.trouble.notified().await;
+    }
+
+    /// Path and reason of the directories that are offline, with their index.
+    pub fn offline(&self) -> impl Iterator<Item = (usize, &Path, &str)> {
+        self.directories.iter().enumerate().filter_map(|(i, place)| {
+            Some((i, place.directory.path(), place.directory.fenced()?))
+        })
+    }
+
+    /// Paths of the directories without room.
+    pub fn full(&self) -> impl Iterator<Item = &Path> {
+        self.directories.iter().filter(|place| place.directory.is_full()).map(|place| place.directory.path())
+    }
+
+    /// Number of log directories.
+    #[must_use]
+    pub fn directory_count(&self) -> usize {
+        self.directories.len()
+    }
+
+    /// Looks whether full directories have room again, for what was refused at least; there, writes are taken again.
+    pub fn look_for_room(&self) {
+        for Place { directory, refused_bytes, .. } in &self.directories {
+            if !directory.is_full() || directory.fenced().is_some() {
+                continue;
+            }
+            let path = directory.path().display();
+            match directory.has_room_again(refused_bytes.load(Ordering::Relaxed).max(ROOM_BYTES_MIN)) {
+                Ok(true) => {
+                    refused_bytes.store(0, Ordering::Relaxed);
+                    tracing::info!(directory = %path, "there is room again: writes are taken");
+                }
+                Ok(false) => {}
+                Err(error) => tracing::error!(directory = %path, %error, "cannot learn how much room there is"),
             }
         }
     }
@@ -257,38 +337,41 @@ impl Logs {
     }
 
     fn request(&self, partition: &Arc<Partition>, urgency: Urgency) {
-        let item: Arc<dyn Flushable> = partition.clone();
-        self.flusher.request(&item, urgency);
+        self.flusher.request_of(partition, urgency);
     }
 
     /// A new or foreign directory of the partition gets its topic's id.
     fn check_identity(&self, key: &PartitionKey, place: usize) -> Result<(), LogError> {
-        let directory = &self.directories[place];
+        let directory = &self.directories[place].directory;
         let dir = directory.partition_dir(&name_of(key));
         let files = &**directory.files();
-        let failed = |error: &dyn std::fmt::Display| LogError::Failed(error.to_string());
-        if !files.exists(&dir).map_err(|error| failed(&error))? {
+        let failed = |source| {
+            let what = format!("cannot look into or name {}", dir.display());
+            LogError::Io { what, source: Arc::new(source) }
+        };
+        if !files.exists(&dir).map_err(failed)? {
             return Ok(());
         }
-        match PartitionMetadata::read(files, &dir).map_err(|error| failed(&error))? {
-            Some(found) if found.topic_id == key.topic_id => Ok(()),
-            Some(found) => Err(LogError::Failed(format!(
+        match PartitionMetadata::read(files, &dir) {
+            Ok(Some(found)) if found.topic_id == key.topic_id => Ok(()),
+            Ok(Some(found)) => Err(LogError::Failed(format!(
                 "{} belongs to topic id {}, this topic has id {}: move the directory away and restart",
                 dir.display(),
                 found.topic_id,
                 key.topic_id
             ))),
-            None => write_identity(files, &dir, key.topic_id).map_err(|error| failed(&error)),
+            Ok(None) => match (PartitionMetadata { topic_id: key.topic_id }).write(files, &dir) {
+                Err(error) if is_no_space(&error) => Err(LogError::NoSpace),
+                written => written.map_err(failed),
+            },
+            Err(error) => Err(LogError::Failed(error.to_string())),
         }
     }
 }
 
-fn write_identity(
-    files: &dyn ottla_storage::files::Files,
-    dir: &std::path::Path,
-    topic_id: Uuid,
-) -> std::io::Result<()> {
-    PartitionMetadata { topic_id }.write(files, dir)
+fn is_no_space(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// Removes directories on a thread of its own: large files take the file system a while.
@@ -319,13 +402,22 @@ impl OpenLog for Logs {
         key: &PartitionKey,
         config: &LogConfig,
         now_ms: i64,
-    ) -> Result<(Log, RecoveryReport), LogError> {
+    ) -> Result<OpenedLog, LogError> {
         let name = name_of(key);
         let place = self.place(&name);
-        self.check_identity(key, place)?;
-        let directory = &self.directories[place];
+        let directory = self.directories[place].directory.clone();
+        if let Some(why) = directory.fenced() {
+            return Err(LogError::Failed(format!("the log directory is offline: {why}")));
+        }
+        match self.check_identity(key, place) {
+            // Noted with the first flush, when there is room.
+            Ok(()) | Err(LogError::NoSpace) => {}
+            Err(error) => return Err(error),
+        }
         let dir = directory.partition_dir(&name);
-        Log::open(&self.descriptors, dir, config.clone(), directory.open_from(&name), now_ms)
+        let from = directory.open_from(&name);
+        let (log, report) = Log::open(&self.descriptors, dir, config.clone(), from, now_ms)?;
+        Ok(OpenedLog { log, report, directory })
     }
 }
 
@@ -353,8 +445,35 @@ impl Observer for Logs {
         }
     }
 
-    fn failed(&self, key: &PartitionKey, reason: &str) {
-        self.healthy.store(false, Ordering::Relaxed);
-        tracing::error!(partition = %key, reason, "partition is offline");
+    fn failed(&self, key: &PartitionKey, fault: Fault, reason: &str) {
+        self.note_unclean(key);
+        match fault {
+            Fault::Open => tracing::error!(
+                partition = %key,
+                reason,
+                "partition is offline, the others go on; repair its directory or move it away, then restart"
+            ),
+            Fault::Write => {
+                tracing::error!(partition = %key, reason, "partition is offline: a write failed");
+                if let Some(place) = self.directory_of(key) {
+                    self.directories[place].directory.fence(reason);
+                }
+            }
+        }
+        self.trouble.notify_one();
+    }
+
+    fn no_room(&self, directory: &Arc<LogDirectory>, size_bytes: usize) {
+        if let Some(place) = self.directories.iter().find(|place| Arc::ptr_eq(&place.directory, directory)) {
+            place.refused_bytes.fetch_max(size_bytes as u64, Ordering::Relaxed);
+        }
+        if directory.mark_full() {
+            let path = directory.path().display();
+            tracing::error!(directory = %path, "no space left: writes are refused until there is room; reads and deletions go on");
+            if let Err(error) = directory.release_reserve() {
+                tracing::error!(directory = %path, %error, "cannot give the reserve free");
+            }
+            self.trouble.notify_one();
+        }
     }
 }

@@ -161,7 +161,8 @@ impl CoordinatorHandle {
         &self,
         request: BrokerRegistrationRequest,
     ) -> Result<Committed<BrokerRegistrationResponse>, RequestError> {
-        let flags = Flags { ends_group: true, ..Flags::default() };
+        // Without a registration there is no start, and without a start nothing that gives space back.
+        let flags = Flags { ends_group: true, frees_space: true };
         self.ask(flags, move |controller, context| controller.register_broker(&request, context)).await
     }
 

@@ -1,6 +1,7 @@
 //! Appending as the leader, and waiting until what was appended is committed.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,10 +9,11 @@ use std::task::{Context, Poll};
 use ottla_cluster::replica::Durability;
 use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerId};
 use ottla_protocol::records::BatchHeader;
+use ottla_storage::log::LogError;
 use ottla_storage::producers::{Checked, ProducerError};
 
-use crate::error::PartitionError;
-use crate::partition::{Partition, SyncWish};
+use crate::error::{Fault, PartitionError};
+use crate::partition::{Inner, Partition, SyncWish};
 use crate::wait::Waiter;
 
 /// Where an append went.
@@ -36,6 +38,20 @@ pub enum Acks {
     Leader,
     /// acks=all: refused when the ISR is too small, answered when committed.
     All,
+}
+
+/// The number of the error with which a device says that it failed.
+const EIO: i32 = 5;
+
+impl Inner {
+    /// Refuses what cannot be written, before it is tried.
+    fn check_room(&self) -> Result<(), PartitionError> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        if let Some(why) = directory.fenced() {
+            return Err(PartitionError::Failed(format!("the log directory is offline: {why}")));
+        }
+        if directory.is_full() { Err(PartitionError::NoSpace) } else { Ok(()) }
+    }
 }
 
 impl Partition {
@@ -72,13 +88,14 @@ impl Partition {
             }
         }
         let base_offset = log.end_offset();
+        inner.check_room()?;
         let header = BatchHeader { base_offset, partition_leader_epoch: epoch, ..header.clone() };
+        let log = self.log(&mut inner, now_ms)?;
         if let Err(error) = log.append(&header, payload, now_ms) {
-            let error = PartitionError::from(error);
-            if let PartitionError::Failed(reason) = &error {
-                self.fail(&mut inner, reason);
+            if let (LogError::NoSpace, Some(directory)) = (&error, &inner.directory) {
+                self.observer.no_room(directory, header.size_bytes());
             }
-            return Err(error);
+            return Err(self.write_error(&mut inner, error));
         }
         if base_offset == Offset(0) {
             // The directory is new: the first sync also notes whose it is.
@@ -88,6 +105,27 @@ impl Partition {
         self.after_progress(&mut inner, acks == Acks::All, now_ms);
         let next_offset = header.next_offset();
         Ok(Appended { base_offset, next_offset, epoch, log_start_offset, duplicate_of: None })
+    }
+
+    /// An error of an operation that writes. One that leaves unknown what is on disk takes the partition offline.
+    pub(crate) fn write_error(&self, inner: &mut Inner, error: LogError) -> PartitionError {
+        let is_disk_error = match &error {
+            LogError::Failed(_) => true,
+            // Creating a file is an operation that can be repeated, but not on a disk that fails.
+            LogError::Io { source, .. } => {
+                source.kind() == io::ErrorKind::ReadOnlyFilesystem || source.raw_os_error() == Some(EIO)
+            }
+            LogError::OffsetOutOfRange { .. }
+            | LogError::NoSpace
+            | LogError::Damaged(_)
+            | LogError::InvalidAppend(_) => false,
+        };
+        if is_disk_error {
+            let reason = error.to_string();
+            self.fail(inner, Fault::Write, &reason);
+            return PartitionError::Failed(reason);
+        }
+        PartitionError::from(error)
     }
 
     /// A future that is ready when the high watermark reaches `appended.next_offset`, or when this leadership ends.
@@ -122,10 +160,10 @@ impl Partition {
     /// # Errors
     /// The leadership of `epoch` is over, or the log failed.
     pub fn is_committed(&self, upto: Offset, epoch: LeaderEpoch) -> Result<bool, PartitionError> {
-        if let Some(reason) = self.failure() {
-            return Err(PartitionError::Failed(reason));
-        }
         let inner = self.lock();
+        if let Some(reason) = inner.failure() {
+            return Err(PartitionError::Failed(reason.to_owned()));
+        }
         match inner.replica.leadership() {
             Some(leadership) if leadership.epoch == epoch => Ok(inner.replica.high_watermark() >= upto),
             Some(_) | None => Err(PartitionError::NotLeader),

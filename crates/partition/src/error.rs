@@ -67,6 +67,15 @@ pub enum PartitionError {
     Failed(String),
 }
 
+/// Why a partition went offline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The log cannot be opened: it is damaged, or its files cannot be read. Other logs of the directory are as they were.
+    Open,
+    /// A write or sync failed, not for want of space: what is on disk is unknown, and the whole log directory is suspect.
+    Write,
+}
+
 impl From<LogError> for PartitionError {
     fn from(error: LogError) -> Self {
         match error {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use ottla_cluster::replica::{Durability, Leadership, Progress, Replica};
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
+use ottla_storage::directory::LogDirectory;
 use ottla_storage::flusher::FlushState;
 use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
 
-use crate::error::PartitionError;
+use crate::error::{Fault, PartitionError};
 use crate::wait::{Waiter, Waiters};
 
 /// Which partition.
@@ -58,7 +59,18 @@ pub trait OpenLog: Send + Sync {
         key: &PartitionKey,
         config: &LogConfig,
         now_ms: i64,
-    ) -> Result<(Log, RecoveryReport), LogError>;
+    ) -> Result<OpenedLog, LogError>;
+}
+
+/// A log that was opened.
+#[derive(Debug)]
+pub struct OpenedLog {
+    /// The log.
+    pub log: Log,
+    /// What opening it had to do.
+    pub report: RecoveryReport,
+    /// Where it lies: says at every append whether writes are taken.
+    pub directory: Arc<LogDirectory>,
 }
 
 /// When a sync of a partition is wanted.
@@ -83,8 +95,10 @@ pub trait Observer: Send + Sync {
     fn synced(&self, took: Duration);
     /// The log was opened.
     fn opened(&self, key: &PartitionKey, report: &RecoveryReport);
-    /// A write or sync failed, or recovery found damage: the partition is offline here.
-    fn failed(&self, key: &PartitionKey, reason: &str);
+    /// The partition is offline here.
+    fn failed(&self, key: &PartitionKey, fault: Fault, reason: &str);
+    /// An append of `size_bytes` found no room in `directory`, which takes no more of them until there is.
+    fn no_room(&self, directory: &Arc<LogDirectory>, size_bytes: usize);
 }
 
 /// One replica of one partition.
@@ -99,11 +113,15 @@ pub struct Partition {
     noted_for_flush: AtomicBool,
     /// Guards the log, the replica machine and the waiters together: what is appended, synced and acknowledged is one order.
     inner: Mutex<Inner>,
+    /// Held during a flush, taken before `inner`: once [`Partition::retire`] has had it, nothing touches the files any more.
+    pub(crate) flushing: Mutex<()>,
 }
 
 /// What the lock guards.
 pub(crate) struct Inner {
     log: Slot,
+    /// Where the log lies, once it was opened.
+    pub(crate) directory: Option<Arc<LogDirectory>>,
     pub(crate) replica: Replica,
     pub(crate) waiters: Waiters,
     pub(crate) settings: Arc<TopicSettings>,
@@ -120,6 +138,13 @@ impl Inner {
         match &mut self.log {
             Slot::Open(log) => Some(log),
             Slot::Closed | Slot::Failed(_) => None,
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Option<&str> {
+        match &self.log {
+            Slot::Failed(reason) => Some(reason),
+            Slot::Open(_) | Slot::Closed => None,
         }
     }
 }
@@ -149,6 +174,7 @@ impl Partition {
         let replica = Replica::new(me, settings.durability, Progress::default(), Offset(0));
         let inner = Inner {
             log: Slot::Closed,
+            directory: None,
             replica,
             waiters: Waiters::default(),
             settings,
@@ -165,6 +191,7 @@ impl Partition {
             stamped: AtomicBool::new(false),
             noted_for_flush: AtomicBool::new(false),
             inner: Mutex::new(inner),
+            flushing: Mutex::new(()),
         })
     }
 
@@ -176,6 +203,10 @@ impl Partition {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("a panic under the partition's lock ends the process")
+    }
+
+    pub(crate) fn flush_lock(&self) -> MutexGuard<'_, ()> {
+        self.flushing.lock().expect("a panic during a flush ends the process")
     }
 
     /// The log, opened if it was not. The first call of a partition reads its directory.
@@ -192,7 +223,7 @@ impl Partition {
 
     fn open(&self, inner: &mut Inner, now_ms: i64) {
         match self.opener.open_log(&self.key, &inner.settings.log, now_ms) {
-            Ok((log, report)) => {
+            Ok(OpenedLog { log, report, directory }) => {
                 self.observer.opened(&self.key, &report);
                 let leadership = inner.replica.leadership().cloned();
                 let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
@@ -202,17 +233,31 @@ impl Partition {
                     inner.replica.handle_lead(leadership);
                 }
                 inner.replica.handle_local_progress(progress);
+                inner.directory = Some(directory);
                 inner.log = Slot::Open(Box::new(log));
             }
-            Err(error) => self.fail(inner, &error.to_string()),
+            Err(error) => self.fail(inner, Fault::Open, &error.to_string()),
         }
     }
 
     /// Takes the partition offline here. Whoever waits learns it; nothing is retried.
-    pub(crate) fn fail(&self, inner: &mut Inner, reason: &str) {
-        self.observer.failed(&self.key, reason);
+    pub(crate) fn fail(&self, inner: &mut Inner, fault: Fault, reason: &str) {
+        self.observer.failed(&self.key, fault, reason);
+        Self::close_for_good(inner, reason);
+    }
+
+    fn close_for_good(inner: &mut Inner, reason: &str) {
         inner.log = Slot::Failed(reason.to_owned());
+        inner.unsynced_since_ms = None;
         inner.waiters.wake_all();
+    }
+
+    /// The log directory of the partition cannot be used any more: the owner says so of all that lie in it.
+    pub fn take_offline(&self, reason: &str) {
+        let mut inner = self.lock();
+        if !matches!(inner.log, Slot::Failed(_)) {
+            Self::close_for_good(&mut inner, reason);
+        }
     }
 
     /// This broker leads the partition from now on, or its ISR or configuration changed.
@@ -255,8 +300,11 @@ impl Partition {
         inner.unsynced_since_ms.map_or(0, |since| now_ms - since)
     }
 
-    /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest.
+    /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest. Waits
+    /// for a sync that is under way; after this nothing writes into the partition's directory, so that it can be renamed
+    /// and another partition of that name can be made.
     pub fn retire(&self) -> Option<Box<Log>> {
+        let _flushed = self.flush_lock();
         let mut inner = self.lock();
         inner.replica.handle_unlead();
         inner.waiters.wake_all();
@@ -336,10 +384,12 @@ impl Partition {
         }
     }
 
-    /// Wakes `waiter` when the high watermark passes `beyond` or the partition stops being led here.
+    /// Wakes `waiter` when the high watermark passes `beyond` or the partition stops being led or goes offline
+    /// here.
     pub fn watch(self: &Arc<Self>, beyond: Offset, waiter: &Arc<Waiter>) {
         let mut inner = self.lock();
-        if inner.replica.leadership().is_none() || inner.replica.high_watermark() > beyond {
+        let is_over = inner.replica.leadership().is_none() || inner.failure().is_some();
+        if is_over || inner.replica.high_watermark() > beyond {
             waiter.wake();
             return;
         }
@@ -360,7 +410,9 @@ impl Partition {
         }
         let log = self.log(&mut inner, now_ms)?;
         let before = log.start_offset();
-        let removed = log.apply_retention(now_ms, high_watermark).map_err(PartitionError::from)?;
+        let removed = log.apply_retention(now_ms, high_watermark);
+        let removed = removed.map_err(|error| self.write_error(&mut inner, error))?;
+        let Some(log) = inner.open_log() else { return Ok(Maintained::default()) };
         let start_moved = log.start_offset() > before;
         if log.next_removal_ms().is_some_and(|due| due <= now_ms) {
             log.remove_deleted(now_ms).map_err(|error| PartitionError::Storage(error.to_string()))?;
@@ -403,10 +455,7 @@ impl Partition {
     /// Why the partition is offline here, if it is.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        match &self.lock().log {
-            Slot::Failed(reason) => Some(reason.clone()),
-            Slot::Open(_) | Slot::Closed => None,
-        }
+        self.lock().failure().map(str::to_owned)
     }
 }
 

@@ -145,7 +145,7 @@ impl Partition {
             let (asked, start, end) = (offset, log.start_offset(), high_watermark);
             return Err(PartitionError::OffsetOutOfRange { asked, start, end });
         }
-        log.advance_start_offset(to, now_ms)?;
-        Ok(log.start_offset())
+        let advanced = log.advance_start_offset(to, now_ms).map(|_| log.start_offset());
+        advanced.map_err(|error| self.write_error(&mut inner, error))
     }
 }
