@@ -1,11 +1,10 @@
 //! Start and stop of everything a broker consists of.
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
-use ottla_cluster::image::{MetadataDelta, MetadataImage};
+use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
 use ottla_coordinator::{Coordinator, CoordinatorOptions, ImageReplica, MetadataFeed};
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
@@ -30,12 +29,13 @@ use crate::reconciler::Reconciler;
 use crate::shutdown::Reason;
 use crate::state::{State, now_ms};
 use crate::topics::Topics;
-use crate::{BrokerConfig, Shell, maintenance, registration};
+use crate::{BrokerConfig, Shell, disks, maintenance, recovery, registration};
 
 /// A running broker.
 pub struct Broker {
     state: Arc<State>,
-    server: Server,
+    server: Arc<Server>,
+    addresses: Vec<SocketAddr>,
     coordinator: Coordinator,
     broker_epoch: i64,
     tasks: Vec<JoinHandle<()>>,
@@ -55,10 +55,21 @@ impl Broker {
     /// # Errors
     /// What keeps the broker from serving: a directory in use or unreadable, a port in use.
     pub async fn start(config: BrokerConfig, shell: Shell) -> anyhow::Result<Broker> {
+        Broker::start_on(config, shell, Arc::new(RealFiles)).await
+    }
+
+    /// [`Broker::start`] on a file system of the caller's: for tests of disks that fail.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn start_on(
+        config: BrokerConfig,
+        shell: Shell,
+        files: Arc<dyn Files>,
+    ) -> anyhow::Result<Broker> {
         let config = Arc::new(config);
         // Ports first: a second broker on the same port ends before it has touched any data.
         let listeners = bind(&config)?;
-        let files: Arc<dyn Files> = Arc::new(RealFiles);
         let opened = open_directories(&config, &files)?;
         let descriptors = Descriptors::new(files.clone(), descriptor_capacity());
         let cluster_id = opened.cluster_id.clone();
@@ -72,6 +83,7 @@ impl Broker {
             directory_ids[0],
         );
         options.config = (*config.fixed).clone();
+        let addresses = listeners.iter().map(Listener::local_address).collect();
         let (coordinator, handle) =
             Coordinator::start(options).context("starting the embedded coordinator")?;
         let listening: Vec<_> = listeners.iter().map(|l| (l.name().to_string(), l.local_address())).collect();
@@ -86,7 +98,7 @@ impl Broker {
         assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
         let mut feed = handle.feed(image.index() + 1);
         become_image(&reconciler, &image).await?;
-        recover(&topics, &logs, &image).await?;
+        recover(&config, &topics, &logs, &image).await?;
         let (publish, images) = watch::channel(image.clone());
         let stop = CancellationToken::new();
         let state = Arc::new(State {
@@ -103,34 +115,50 @@ impl Broker {
             topics,
             logs,
         });
-        let server = Server::start(
+        let server = Arc::new(Server::start(
             server_options(&config, &state.image()),
             listeners,
             Dispatch::new(state.clone()),
             stop.child_token(),
-        )?;
+        )?);
         let mut tasks = maintenance::start(&state, &stop);
+        tasks.push(shell.control.spawn(disks::watch(state.clone(), shell.clone(), stop.clone())));
         let shutdown = shell.shutdown.clone();
         tasks.push(shell.control.spawn({
-            let stop = stop.clone();
+            let (stop, server) = (stop.clone(), server.clone());
+            let become_it = move |image: &MetadataImage, delta: &MetadataDelta| {
+                reconciler.apply(image, delta);
+                if delta.configs_changed.iter().any(|resource| is_of_broker(resource, config.node_id)) {
+                    server.set_connection_limits(connection_limits(&DynamicConfig::resolve(&config, image)));
+                }
+            };
             async move {
                 let followed = ImageReplica::new((*image).clone());
-                if let Err(error) = follow(&mut feed, followed, &reconciler, &publish, &stop).await {
+                if let Err(error) = follow(&mut feed, followed, Arc::new(become_it), &publish, &stop).await {
                     shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
                 }
             }
         }));
         observe(&shell, &state, &server);
-        Ok(Broker { state, server, coordinator, broker_epoch, tasks, stop })
+        Ok(Broker { state, server, addresses, coordinator, broker_epoch, tasks, stop })
+    }
+
+    /// Where it listens, in the order of the configured listeners.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Stops accepting, finishes what is in flight, syncs and closes the logs.
     pub async fn stop(self) {
         self.stop.cancel();
-        self.server.join().await;
         for task in self.tasks {
             // A task that panicked has been reported by the panic itself.
             task.await.ok();
+        }
+        // A task that panicked may have leaked its share; the server then ends by itself.
+        if let Some(server) = Arc::into_inner(self.server) {
+            server.join().await;
         }
         let (state, epoch, coordinator) = (self.state, self.broker_epoch, self.coordinator);
         let closed = tokio::task::spawn_blocking(move || {
@@ -196,11 +224,27 @@ async fn become_image(reconciler: &Arc<Reconciler>, image: &Arc<MetadataImage>) 
     tokio::task::spawn_blocking(apply).await.context("applying the metadata panicked")
 }
 
+/// Sets aside what the metadata does not know, and recovers what was not closed in order.
+async fn recover(
+    config: &BrokerConfig,
+    topics: &Arc<Topics>,
+    logs: &Arc<Logs>,
+    image: &Arc<MetadataImage>,
+) -> anyhow::Result<()> {
+    let threads = DynamicConfig::resolve(config, image).recovery_threads_per_dir;
+    let (topics, logs, image) = (topics.clone(), logs.clone(), image.clone());
+    let work = move || {
+        recovery::set_aside_strangers(&logs, &image);
+        recovery::run(&topics, &logs, &image, threads);
+    };
+    tokio::task::spawn_blocking(work).await.context("recovery panicked")
+}
+
 /// Follows the feed until the stop; every image is published after the broker has become what it says.
 async fn follow(
     feed: &mut MetadataFeed,
     mut followed: ImageReplica,
-    reconciler: &Arc<Reconciler>,
+    become_it: Arc<dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync>,
     publish: &watch::Sender<Arc<MetadataImage>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -212,48 +256,18 @@ async fn follow(
         };
         let (image, delta) = followed.apply(&entries)?;
         let image = Arc::new(image);
-        let (reconciler, applied) = (reconciler.clone(), image.clone());
-        tokio::task::spawn_blocking(move || reconciler.apply(&applied, &delta)).await?;
+        let (become_it, applied) = (become_it.clone(), image.clone());
+        tokio::task::spawn_blocking(move || become_it(&applied, &delta)).await?;
         publish.send_replace(image);
     }
 }
 
-/// Sets aside what the metadata does not know, and opens every log that was not closed in order.
-async fn recover(topics: &Arc<Topics>, logs: &Arc<Logs>, image: &MetadataImage) -> anyhow::Result<()> {
-    let known = logs.known();
-    for name in &known {
-        let slot = usize::try_from(name.partition).unwrap_or(usize::MAX);
-        let exists = image.topic_by_name(&name.topic).is_some_and(|topic| slot < topic.partitions.len());
-        if !exists {
-            logs.set_aside(name);
-        }
+fn is_of_broker(resource: &Resource, node_id: i32) -> bool {
+    match resource {
+        Resource::Brokers => true,
+        Resource::Broker(id) => id.0 == node_id,
+        Resource::Topic(_) | Resource::Group(_) => false,
     }
-    if !logs.needs_recovery() || known.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(partitions = known.len(), "recovering logs: the last stop was not an orderly one");
-    let topics = topics.clone();
-    let image = image.clone();
-    tokio::task::spawn_blocking(move || {
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..crate::limits::RECOVERY_THREADS {
-                scope.spawn(|| {
-                    while let Some(name) = known.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let served = image.topic_by_name(&name.topic).and_then(|topic| topics.get(topic.id));
-                        if let Some(partition) =
-                            served.as_ref().and_then(|t| t.partition(name.partition).ok())
-                        {
-                            // A log that cannot be opened is reported by its partition and stays offline.
-                            partition.open_now(now_ms()).ok();
-                        }
-                    }
-                });
-            }
-        });
-    })
-    .await
-    .context("recovery panicked")
 }
 
 fn server_options(config: &BrokerConfig, image: &MetadataImage) -> ServerOptions {

@@ -44,6 +44,19 @@ impl Health {
         }
     }
 
+    /// What needs an operator: makes it degraded, or ready again when nothing does. Says nothing about a start or stop that is
+    /// under way.
+    pub fn set_faults(&self, faults: &[String]) {
+        let mut current = self.state.lock().expect("no panic while it is held");
+        match (&*current, faults.is_empty()) {
+            (State::Ready | State::Starting | State::Degraded(_), false) => {
+                *current = State::Degraded(faults.join("; "));
+            }
+            (State::Degraded(_), true) => *current = State::Ready,
+            (State::Ready | State::Starting, true) | (State::Stopping, _) => {}
+        }
+    }
+
     /// The start is done: `Ready`, unless the broker has already set something else.
     pub fn set_started(&self) {
         let mut current = self.state.lock().expect("no panic while it is held");

@@ -8,6 +8,3 @@ pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Log files may take up one in so many of the descriptors that the process may open.
 pub const DESCRIPTOR_SHARE: u64 = 2;
-
-/// Logs that are recovered at once at the start, per `num.recovery.threads.per.data.dir`'s default.
-pub const RECOVERY_THREADS: usize = 2;

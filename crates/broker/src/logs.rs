@@ -10,6 +10,7 @@ use std::time::Duration;
 use ottla_partition::error::Fault;
 use ottla_partition::partition::{Observer, OpenLog, OpenedLog, SyncWish};
 use ottla_partition::{Partition, PartitionKey};
+use ottla_protocol::ids::Uuid;
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{LogDirectory, Progress};
 use ottla_storage::flusher::{Flusher, FlusherConfig, Urgency};
@@ -39,6 +40,8 @@ pub struct Logs {
     places: Mutex<HashMap<TopicPartition, usize>>,
     /// Partitions with bytes to sync for which nobody waits, each once.
     later: Mutex<Vec<Arc<Partition>>>,
+    /// Told when the first partition comes into `later`.
+    noted: Notify,
     /// Held while checkpoints are gathered and written and while directories are renamed: a deleted partition's progress must
     /// not be noted for the next one of its name. Taken before `places` and before any partition's lock.
     upkeep: Mutex<()>,
@@ -97,6 +100,7 @@ impl Logs {
             flusher: Flusher::start("flush", config)?,
             metrics,
             later: Mutex::default(),
+            noted: Notify::new(),
             upkeep: Mutex::new(()),
             trouble: Notify::new(),
         })
@@ -151,10 +155,30 @@ impl Logs {
         })
     }
 
-    /// Whether any directory needs recovery: its last stop was not an orderly one.
+    /// Per directory: the partitions that need recovery because its last stop was not an orderly one.
     #[must_use]
-    pub fn needs_recovery(&self) -> bool {
-        self.directories.iter().any(|place| !place.directory.was_clean())
+    pub fn unclean(&self) -> Vec<Vec<TopicPartition>> {
+        let mut unclean = vec![Vec::new(); self.directories.len()];
+        for (name, &place) in self.places().iter() {
+            if !self.directories[place].directory.was_clean() {
+                unclean[place].push(name.clone());
+            }
+        }
+        unclean
+    }
+
+    /// Whether the partition's directory names another topic id: a topic of that name was deleted and made again, and a crash
+    /// came before the deletion had reached the files. Not asked of directories that were closed in order.
+    #[must_use]
+    pub fn is_of_another_topic(&self, name: &TopicPartition, topic_id: Uuid) -> bool {
+        let Some(place) = self.places().get(name).copied() else { return false };
+        let directory = &self.directories[place].directory;
+        if directory.was_clean() {
+            return false;
+        }
+        // What cannot be read is met again, and told, when the log is opened.
+        let found = PartitionMetadata::read(&**directory.files(), &directory.partition_dir(name));
+        found.is_ok_and(|found| found.is_some_and(|found| found.topic_id != topic_id))
     }
 
     /// Writes down how far every open log is. False when a directory could not be written.
@@ -324,7 +348,16 @@ impl Logs {
         if partition.is_noted_for_flush() {
             return;
         }
-        self.later.lock().expect("no code panics while it holds the list").push(partition.clone());
+        let mut later = self.later.lock().expect("no code panics while it holds the list");
+        later.push(partition.clone());
+        if later.len() == 1 {
+            self.noted.notify_one();
+        }
+    }
+
+    /// Waits until a partition is noted for a sync. Cancel-safe.
+    pub async fn flush_wanted_later(&self) {
+        self.noted.notified().await;
     }
 
     /// Asks for a sync of all that were noted since the last call.

@@ -8,10 +8,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::effective::DynamicConfig;
 use crate::state::{State, now_ms};
 
-/// How often what nobody waits for is synced, and topics with `flush.ms` are looked at.
-const FLUSH_MS_TICK: Duration = Duration::from_millis(500);
+/// How long what nobody waits for gathers before it is synced.
+const NOTED_GATHER: Duration = Duration::from_millis(500);
+/// `flush.ms` is looked at so often at most, and so rarely at least while a topic has it.
+const FLUSH_TICK_MIN: Duration = Duration::from_millis(10);
+const FLUSH_TICK_MAX: Duration = Duration::from_secs(1);
+/// How often silent producers are looked for: Kafka's `producer.id.expiration.check.interval.ms`.
+const PRODUCER_CHECK: Duration = Duration::from_secs(600);
 
 /// Starts the timers; they end when `stop` is cancelled.
 pub fn start(state: &Arc<State>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
@@ -21,7 +27,9 @@ pub fn start(state: &Arc<State>, stop: &CancellationToken) -> Vec<JoinHandle<()>
     vec![
         every(config.log_retention_check_interval, state, stop, retain),
         every(checkpoints, state, stop, checkpoint),
-        every(FLUSH_MS_TICK, state, stop, flush_by_time),
+        every(PRODUCER_CHECK, state, stop, expire_producers),
+        tokio::spawn(flush_by_time(state.clone(), stop.clone())),
+        tokio::spawn(flush_noted(state.clone(), stop.clone())),
     ]
 }
 
@@ -47,7 +55,7 @@ fn every(period: Duration, state: &Arc<State>, stop: &CancellationToken, work: f
 }
 
 /// Retention by time and size, and the removal of segments whose delay is over.
-fn retain(state: &State) {
+pub fn retain(state: &State) {
     let mut start_moved = false;
     for topic in state.topics.all() {
         for (_, partition) in topic.partitions() {
@@ -76,13 +84,45 @@ fn checkpoint(state: &State) {
     let _written = state.logs.checkpoint(&state.topics);
 }
 
-/// Syncs what nobody waits for, and `flush.ms`: for topics that do not sync by themselves.
-fn flush_by_time(state: &State) {
-    state.logs.flush_noted();
-    for topic in state.topics.all().iter().filter(|topic| topic.settings.flush_ms < i64::MAX) {
+/// Forgets idempotent producers that have been silent for `producer.id.expiration.ms`.
+pub fn expire_producers(state: &State) {
+    let expiration = DynamicConfig::resolve(&state.config, &state.image()).producer_id_expiration;
+    let expiration_ms = i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX);
+    for topic in state.topics.all() {
         for (_, partition) in topic.partitions() {
-            if partition.unsynced_for_ms(now_ms()) >= topic.settings.flush_ms {
-                state.logs.flush_soon(partition);
+            partition.with_open_log(|log| log.expire_producers(now_ms(), expiration_ms));
+        }
+    }
+}
+
+/// Syncs what nobody waits for, some time after it came. Sleeps while there is nothing.
+async fn flush_noted(state: Arc<State>, stop: CancellationToken) {
+    // A wait loses nothing when it is cancelled.
+    while stop.run_until_cancelled(state.logs.flush_wanted_later()).await.is_some() {
+        if stop.run_until_cancelled(tokio::time::sleep(NOTED_GATHER)).await.is_none() {
+            return;
+        }
+        state.logs.flush_noted();
+    }
+}
+
+/// `flush.ms`: for topics that do not sync by themselves. Sleeps while no topic has it.
+async fn flush_by_time(state: Arc<State>, stop: CancellationToken) {
+    loop {
+        let pause = state.topics.flush_ms_min().map(|ms| {
+            Duration::from_millis(u64::try_from(ms).unwrap_or(0)).clamp(FLUSH_TICK_MIN, FLUSH_TICK_MAX)
+        });
+        // All branches are cancel-safe.
+        tokio::select! {
+            () = tokio::time::sleep(pause.unwrap_or(FLUSH_TICK_MAX)), if pause.is_some() => {}
+            () = state.topics.flush_ms_changed() => continue,
+            () = stop.cancelled() => return,
+        }
+        for topic in state.topics.with_flush_ms() {
+            for (_, partition) in topic.partitions() {
+                if partition.unsynced_for_ms(now_ms()).is_some_and(|for_ms| for_ms >= topic.settings.flush_ms) {
+                    state.logs.flush_soon(partition);
+                }
             }
         }
     }

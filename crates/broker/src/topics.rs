@@ -1,13 +1,15 @@
 //! What this broker serves: topics with their rules and partitions. Changed by the reconciler alone; readers take an `Arc`
 //! of a topic that is swapped whole.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
 use ottla_partition::{Partition, TopicSettings};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::ids::Uuid;
+use tokio::sync::Notify;
 
 use crate::produce_rules::ProduceRules;
 
@@ -51,6 +53,9 @@ impl ServedTopic {
 pub struct Topics {
     by_id: DashMap<Uuid, Arc<ServedTopic>>,
     partition_count: AtomicUsize,
+    /// Those with `flush.ms`, so that nobody looks for them among all.
+    with_flush_ms: Mutex<BTreeMap<Uuid, Arc<ServedTopic>>>,
+    flush_ms_changed: Notify,
 }
 
 impl Topics {
@@ -75,15 +80,49 @@ impl Topics {
     /// Puts a topic in the place of what was there.
     pub fn put(&self, topic: Arc<ServedTopic>) {
         let count = topic.partitions().count();
+        self.note_flush_ms(topic.id, Some(&topic));
         let old = self.by_id.insert(topic.id, topic);
         let before = old.map_or(0, |old| old.partitions().count());
         self.partition_count.fetch_add(count, Ordering::Relaxed);
         self.partition_count.fetch_sub(before, Ordering::Relaxed);
     }
 
+    fn note_flush_ms(&self, id: Uuid, topic: Option<&Arc<ServedTopic>>) {
+        let mut with = self.timed();
+        let before = with.remove(&id).is_some();
+        if let Some(topic) = topic.filter(|topic| topic.settings.flush_ms < i64::MAX) {
+            with.insert(id, topic.clone());
+            self.flush_ms_changed.notify_one();
+        } else if before {
+            self.flush_ms_changed.notify_one();
+        }
+    }
+
+    fn timed(&self) -> MutexGuard<'_, BTreeMap<Uuid, Arc<ServedTopic>>> {
+        self.with_flush_ms.lock().expect("no code panics while it holds this list")
+    }
+
+    /// The topics that have `flush.ms`.
+    #[must_use]
+    pub fn with_flush_ms(&self) -> Vec<Arc<ServedTopic>> {
+        self.timed().values().cloned().collect()
+    }
+
+    /// The smallest `flush.ms` of all topics, if any has it.
+    #[must_use]
+    pub fn flush_ms_min(&self) -> Option<i64> {
+        self.timed().values().map(|topic| topic.settings.flush_ms).min()
+    }
+
+    /// Waits until a topic with `flush.ms` came, went or changed. Cancel-safe.
+    pub async fn flush_ms_changed(&self) {
+        self.flush_ms_changed.notified().await;
+    }
+
     /// Takes a topic away.
     pub fn remove(&self, id: Uuid) -> Option<Arc<ServedTopic>> {
         let (_, old) = self.by_id.remove(&id)?;
+        self.note_flush_ms(id, None);
         self.partition_count.fetch_sub(old.partitions().count(), Ordering::Relaxed);
         Some(old)
     }

@@ -293,11 +293,10 @@ impl Partition {
         self.noted_for_flush.store(false, Ordering::Release);
     }
 
-    /// For how long bytes have been waiting for a sync, in ms; 0 when none wait.
+    /// For how long bytes have been waiting for a sync, in ms; `None` when none wait.
     #[must_use]
-    pub fn unsynced_for_ms(&self, now_ms: i64) -> i64 {
-        let inner = self.lock();
-        inner.unsynced_since_ms.map_or(0, |since| now_ms - since)
+    pub fn unsynced_for_ms(&self, now_ms: i64) -> Option<i64> {
+        self.lock().unsynced_since_ms.map(|since| now_ms - since)
     }
 
     /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest. Waits

@@ -20,6 +20,8 @@ pub struct DynamicConfig {
     pub connections: ConnectionLimits,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration: Duration,
+    /// `num.recovery.threads.per.data.dir`.
+    pub recovery_threads_per_dir: usize,
 }
 
 impl DynamicConfig {
@@ -40,6 +42,7 @@ impl DynamicConfig {
             producer_id_expiration: Duration::from_millis(
                 u64::try_from(self::number(layers, "producer.id.expiration.ms")).unwrap_or(0),
             ),
+            recovery_threads_per_dir: number("num.recovery.threads.per.data.dir"),
         }
     }
 }
@@ -180,12 +183,14 @@ mod tests {
             (OWN, "max.connections.per.ip", "many"),
             (OWN, OVERRIDES, "[::1]:3,localhost:4"),
             (OWN, "producer.id.expiration.ms", "5"),
+            (Resource::Brokers, "num.recovery.threads.per.data.dir", "7"),
         ]);
         let after = DynamicConfig::resolve(&config, &image);
         assert_eq!((after.connections.max, after.connections.max_per_ip), (20, 2_147_483_647));
         let overrides = BTreeMap::from([("::1".to_owned(), 3), ("localhost".to_owned(), 4)]);
         assert_eq!(after.connections.max_per_ip_overrides, overrides);
         assert_eq!(after.producer_id_expiration, Duration::from_millis(5));
+        assert_eq!((before.recovery_threads_per_dir, after.recovery_threads_per_dir), (2, 7));
     }
 
     fn shown(entries: &[Entry], name: &str) -> String {
