@@ -40,6 +40,8 @@ pub struct Logs {
     places: Mutex<HashMap<TopicPartition, usize>>,
     /// Partitions with bytes to sync for which nobody waits, each once.
     later: Mutex<Vec<Arc<Partition>>>,
+    /// Told when the first partition comes into `later`.
+    noted: Notify,
     /// Held while checkpoints are gathered and written and while directories are renamed: a deleted partition's progress must
     /// not be noted for the next one of its name. Taken before `places` and before any partition's lock.
     upkeep: Mutex<()>,
@@ -98,6 +100,7 @@ impl Logs {
             flusher: Flusher::start("flush", config)?,
             metrics,
             later: Mutex::default(),
+            noted: Notify::new(),
             upkeep: Mutex::new(()),
             trouble: Notify::new(),
         })
@@ -267,6 +270,8 @@ impl Logs {
     /// Ends everything in order: what is in memory is synced, logs are closed, directories marked as clean.
     pub fn close(&self, topics: &Topics, broker_epoch: i64, now_ms: i64) {
         self.flusher.stop();
+        // They are flushed below with all others; a partition kept here would keep its directory's lock.
+        self.later.lock().expect("no code panics while it holds the list").clear();
         for topic in topics.all() {
             for (_, partition) in topic.partitions() {
                 partition.flush_now();
@@ -345,9 +350,19 @@ impl Logs {
 
     /// Notes that `partition` has bytes to sync for which nobody waits.
     fn flush_later(&self, partition: &Arc<Partition>) {
-        if partition.note_for_flush() {
-            self.later.lock().expect("no code panics while it holds the list").push(partition.clone());
+        if partition.is_noted_for_flush() {
+            return;
         }
+        let mut later = self.later.lock().expect("no code panics while it holds the list");
+        later.push(partition.clone());
+        if later.len() == 1 {
+            self.noted.notify_one();
+        }
+    }
+
+    /// Waits until a partition is noted for a sync. Cancel-safe.
+    pub async fn flush_wanted_later(&self) {
+        self.noted.notified().await;
     }
 
     /// Asks for a sync of all that were noted since the last call.

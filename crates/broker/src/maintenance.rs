@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::effective::DynamicConfig;
 use crate::state::{State, now_ms};
 
-/// How often what nobody waits for is synced.
-const LATER_TICK: Duration = Duration::from_millis(500);
+/// How long what nobody waits for gathers before it is synced.
+const NOTED_GATHER: Duration = Duration::from_millis(500);
 /// `flush.ms` is looked at so often at most, and so rarely at least while a topic has it.
 const FLUSH_TICK_MIN: Duration = Duration::from_millis(10);
 const FLUSH_TICK_MAX: Duration = Duration::from_secs(1);
@@ -28,8 +28,8 @@ pub fn start(state: &Arc<State>, stop: &CancellationToken) -> Vec<JoinHandle<()>
         every(config.log_retention_check_interval, state, stop, retain),
         every(checkpoints, state, stop, checkpoint),
         every(PRODUCER_CHECK, state, stop, expire_producers),
-        tokio::spawn(flush_noted(state.clone(), stop.clone())),
         tokio::spawn(flush_by_time(state.clone(), stop.clone())),
+        tokio::spawn(flush_noted(state.clone(), stop.clone())),
     ]
 }
 
@@ -84,17 +84,6 @@ fn checkpoint(state: &State) {
     let _written = state.logs.checkpoint(&state.topics);
 }
 
-/// Has synced, twice a second, what nobody waits for.
-async fn flush_noted(state: Arc<State>, stop: CancellationToken) {
-    loop {
-        // Both branches are cancel-safe.
-        tokio::select! {
-            () = tokio::time::sleep(LATER_TICK) => state.logs.flush_noted(),
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
 /// Forgets idempotent producers that have been silent for `producer.id.expiration.ms`.
 pub fn expire_producers(state: &State) {
     let expiration = DynamicConfig::resolve(&state.config, &state.image()).producer_id_expiration;
@@ -103,6 +92,17 @@ pub fn expire_producers(state: &State) {
         for (_, partition) in topic.partitions() {
             partition.with_open_log(|log| log.expire_producers(now_ms(), expiration_ms));
         }
+    }
+}
+
+/// Syncs what nobody waits for, some time after it came. Sleeps while there is nothing.
+async fn flush_noted(state: Arc<State>, stop: CancellationToken) {
+    // A wait loses nothing when it is cancelled.
+    while stop.run_until_cancelled(state.logs.flush_wanted_later()).await.is_some() {
+        if stop.run_until_cancelled(tokio::time::sleep(NOTED_GATHER)).await.is_none() {
+            return;
+        }
+        state.logs.flush_noted();
     }
 }
 

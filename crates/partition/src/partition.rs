@@ -54,12 +54,7 @@ pub trait OpenLog: Send + Sync {
     fn stamp(&self, key: &PartitionKey) -> Result<(), LogError>;
 
     /// Opens `dir_name` (`topic-index`), recovering what the clean-shutdown mark does not vouch for.
-    fn open_log(
-        &self,
-        key: &PartitionKey,
-        config: &LogConfig,
-        now_ms: i64,
-    ) -> Result<OpenedLog, LogError>;
+    fn open_log(&self, key: &PartitionKey, config: &LogConfig, now_ms: i64) -> Result<OpenedLog, LogError>;
 }
 
 /// A log that was opened.
@@ -282,10 +277,10 @@ impl Partition {
         }
     }
 
-    /// Marks this partition as noted for a later sync. False when it was already.
+    /// Whether the owner has noted this partition for a later sync; from now on it has.
     #[must_use]
-    pub fn note_for_flush(&self) -> bool {
-        !self.noted_for_flush.swap(true, Ordering::AcqRel)
+    pub fn is_noted_for_flush(&self) -> bool {
+        self.noted_for_flush.swap(true, Ordering::AcqRel)
     }
 
     /// The owner has taken the note up.

@@ -1,0 +1,9 @@
+//! A broker whose disk fails, fills up or loses power, and whose topics are changed and deleted under load: in memory files
+//! that do so on demand, a real socket, our own client.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bounds;
+mod configs;
+mod deletion;
+mod disks;
+mod support;
