@@ -17,6 +17,7 @@ pub mod logging;
 pub mod logs;
 pub mod maintenance;
 pub mod metrics;
+pub mod operations;
 pub mod options;
 pub mod process;
 pub mod produce_rules;

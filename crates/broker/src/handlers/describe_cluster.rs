@@ -6,6 +6,7 @@ use ottla_protocol::generated::describe_cluster::{
 };
 use ottla_transport::server::ConnectionInfo;
 
+use crate::operations;
 use crate::state::State;
 
 /// `EndpointType`: brokers.
@@ -40,6 +41,10 @@ pub fn handle(
         endpoint_type: BROKERS,
         cluster_id: state.cluster_id().into(),
         controller_id: state.config.node_id,
+        cluster_authorized_operations: operations::if_asked(
+            request.include_cluster_authorized_operations,
+            operations::CLUSTER,
+        ),
         brokers: brokers
             .map(|broker| DescribeClusterBroker {
                 broker_id: broker.id.0,

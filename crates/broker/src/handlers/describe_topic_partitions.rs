@@ -12,6 +12,7 @@ use ottla_protocol::generated::describe_topic_partitions::{
 use ottla_protocol::wire::Str;
 
 use crate::handlers::metadata::is_internal;
+use crate::operations;
 use crate::state::State;
 
 /// Answers DescribeTopicPartitions: topics in the order of their names, from the cursor on, at most the smaller of the
@@ -52,6 +53,9 @@ pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> Descri
                 leader_epoch: partition.leader_epoch.0,
                 replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
                 isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
+                // Lists, although the message allows null: the Java client does not.
+                eligible_leader_replicas: Some(Vec::new()),
+                last_known_elr: Some(Vec::new()),
                 offline_replicas: if offline { vec![state.config.node_id] } else { Vec::new() },
                 ..Default::default()
             });
@@ -84,6 +88,7 @@ fn entry(topic: &TopicImage) -> DescribeTopicPartitionsResponseTopic {
         name: Some((&*topic.name).into()),
         topic_id: topic.id,
         is_internal: is_internal(&topic.name),
+        topic_authorized_operations: operations::TOPIC,
         ..Default::default()
     }
 }

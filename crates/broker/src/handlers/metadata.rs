@@ -12,6 +12,7 @@ use ottla_protocol::generated::metadata::{
 use ottla_protocol::wire::Str;
 use ottla_transport::server::ConnectionInfo;
 
+use crate::operations;
 use crate::state::State;
 
 /// Version from which an empty list of topics means none instead of all.
@@ -73,13 +74,18 @@ fn describe(
     version: i16,
     connection: &ConnectionInfo,
 ) -> MetadataResponse {
-    let topics = match &request.topics {
+    let mut topics: Vec<_> = match &request.topics {
         None => image.topics().map(|topic| found(state, topic)).collect(),
         Some(topics) if topics.is_empty() && version < EMPTY_MEANS_NONE_SINCE => {
             image.topics().map(|topic| found(state, topic)).collect()
         }
         Some(topics) => topics.iter().map(|asked| look_up(state, image, asked, version)).collect(),
     };
+    if request.include_topic_authorized_operations {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = operations::TOPIC;
+        }
+    }
     let brokers = state.endpoints(image, connection.listener());
     MetadataResponse {
         brokers: brokers
@@ -94,6 +100,10 @@ fn describe(
             .collect(),
         cluster_id: Some(state.cluster_id().into()),
         controller_id: state.config.node_id,
+        cluster_authorized_operations: operations::if_asked(
+            request.include_cluster_authorized_operations,
+            operations::CLUSTER,
+        ),
         topics,
         ..Default::default()
     }
