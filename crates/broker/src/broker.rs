@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
-use ottla_coordinator::{Coordinator, CoordinatorOptions, ImageReplica, MetadataFeed};
+use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{Found, Identity, LogDirectory};
@@ -49,6 +49,15 @@ struct Opened {
     cluster_id: String,
 }
 
+/// A broker's place in its cluster.
+struct Joined {
+    coordinator: Coordinator,
+    handle: CoordinatorHandle,
+    broker_epoch: i64,
+    logs: Arc<Logs>,
+    cluster_id: String,
+}
+
 impl Broker {
     /// Opens the log directories, starts the embedded coordinator and the listeners. When it returns, requests are served.
     ///
@@ -70,77 +79,45 @@ impl Broker {
         let config = Arc::new(config);
         // Ports first: a second broker on the same port ends before it has touched any data.
         let listeners = bind(&config)?;
-        let opened = open_directories(&config, &files)?;
-        let descriptors = Descriptors::new(files.clone(), descriptor_capacity());
-        let cluster_id = opened.cluster_id.clone();
-        let directory_ids: Vec<Uuid> = opened.directories.iter().map(|d| d.meta().directory_id).collect();
-        let previous_epoch = opened.directories.iter().map(|d| d.clean_broker_epoch()).min().flatten();
-        let mut options = CoordinatorOptions::new(
-            files.clone(),
-            config.metadata_log_dir.clone(),
-            cluster_id.clone(),
-            config.node_id,
-            directory_ids[0],
-        );
-        options.config = (*config.fixed).clone();
         let addresses = listeners.iter().map(Listener::local_address).collect();
-        let (coordinator, handle) =
-            Coordinator::start(options).context("starting the embedded coordinator")?;
-        let listening: Vec<_> = listeners.iter().map(|l| (l.name().to_string(), l.local_address())).collect();
-        let request = registration::request(&config, &cluster_id, &directory_ids, previous_epoch, &listening);
-        let broker_epoch = registration::register(&handle, request).await?;
-        let partitions: Vec<_> = opened.found.iter().map(|found| found.partitions.clone()).collect();
-        let logs = Arc::new(Logs::new(opened.directories, &partitions, descriptors, shell.metrics.clone())?);
-        logs.remove_leftovers(opened.found.into_iter().map(|found| found.deleted).collect());
+        let joined = join(&config, &files, &listeners, &shell).await?;
+        let (handle, broker_epoch) = (joined.handle, joined.broker_epoch);
         let topics = Arc::new(Topics::default());
-        let reconciler = Arc::new(Reconciler::new(config.clone(), topics.clone(), logs.clone()));
+        let reconciler = Arc::new(Reconciler::new(config.clone(), topics.clone(), joined.logs.clone()));
         let image = Arc::new(handle.image());
         assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
-        let mut feed = handle.feed(image.index() + 1);
+        let feed = handle.feed(image.index() + 1);
         become_image(&reconciler, &image).await?;
-        recover(&config, &topics, &logs, &image).await?;
+        recover(&config, &topics, &joined.logs, &image).await?;
         let (publish, images) = watch::channel(image.clone());
         let stop = CancellationToken::new();
+        let slots = config.max_incremental_fetch_session_cache_slots;
         let state = Arc::new(State {
-            control: Control::new(handle.clone(), images.clone(), config.node_id, broker_epoch),
-            sessions: FetchSessions::new(
-                config.max_incremental_fetch_session_cache_slots,
-                first_session_id(),
-            ),
+            control: Control::new(handle, images.clone(), config.node_id, broker_epoch),
+            sessions: FetchSessions::new(slots, first_session_id()),
             producer_ids: ProducerIds::default(),
             metrics: shell.metrics.clone(),
             image: images,
-            cluster_id,
+            cluster_id: joined.cluster_id,
             config: config.clone(),
             topics,
-            logs,
+            logs: joined.logs,
         });
-        let server = Arc::new(Server::start(
-            server_options(&config, &state.image()),
-            listeners,
-            Dispatch::new(state.clone()),
-            stop.child_token(),
-        )?);
+        let options = server_options(&config, &state.image());
+        let service = Dispatch::new(state.clone());
+        let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);
         let mut tasks = maintenance::start(&state, &stop);
         tasks.push(shell.control.spawn(disks::watch(state.clone(), shell.clone(), stop.clone())));
-        let shutdown = shell.shutdown.clone();
-        tasks.push(shell.control.spawn({
-            let (stop, server) = (stop.clone(), server.clone());
-            let become_it = move |image: &MetadataImage, delta: &MetadataDelta| {
-                reconciler.apply(image, delta);
-                if delta.configs_changed.iter().any(|resource| is_of_broker(resource, config.node_id)) {
-                    server.set_connection_limits(connection_limits(&DynamicConfig::resolve(&config, image)));
-                }
-            };
-            async move {
-                let followed = ImageReplica::new((*image).clone());
-                if let Err(error) = follow(&mut feed, followed, Arc::new(become_it), &publish, &stop).await {
-                    shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
-                }
+        let become_it = reconcile(config, reconciler, server.clone());
+        let followed = ImageReplica::new((*image).clone());
+        let (shutdown, stopping) = (shell.shutdown.clone(), stop.clone());
+        tasks.push(shell.control.spawn(async move {
+            if let Err(error) = follow(feed, followed, become_it, publish, stopping).await {
+                shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
         observe(&shell, &state, &server);
-        Ok(Broker { state, server, addresses, coordinator, broker_epoch, tasks, stop })
+        Ok(Broker { state, server, addresses, coordinator: joined.coordinator, broker_epoch, tasks, stop })
     }
 
     /// Where it listens, in the order of the configured listeners.
@@ -189,6 +166,49 @@ fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
         bound.push(Listener::bind(&options)?);
     }
     Ok(bound)
+}
+
+/// Opens the directories, starts the embedded coordinator on them and registers this process with it.
+async fn join(
+    config: &BrokerConfig,
+    files: &Arc<dyn Files>,
+    listeners: &[Listener],
+    shell: &Shell,
+) -> anyhow::Result<Joined> {
+    let Opened { directories, found, cluster_id } = open_directories(config, files)?;
+    let directory_ids: Vec<Uuid> = directories.iter().map(|d| d.meta().directory_id).collect();
+    let previous_epoch = directories.iter().map(LogDirectory::clean_broker_epoch).min().flatten();
+    let mut options = CoordinatorOptions::new(
+        files.clone(),
+        config.metadata_log_dir.clone(),
+        cluster_id.clone(),
+        config.node_id,
+        directory_ids[0],
+    );
+    options.config = (*config.fixed).clone();
+    let (coordinator, handle) = Coordinator::start(options).context("starting the embedded coordinator")?;
+    let listening: Vec<_> = listeners.iter().map(|l| (l.name().to_string(), l.local_address())).collect();
+    let request = registration::request(config, &cluster_id, &directory_ids, previous_epoch, &listening);
+    let broker_epoch = registration::register(&handle, request).await?;
+    let descriptors = Descriptors::new(files.clone(), descriptor_capacity());
+    let partitions: Vec<_> = found.iter().map(|found| found.partitions.clone()).collect();
+    let logs = Arc::new(Logs::new(directories, &partitions, descriptors, shell.metrics.clone())?);
+    logs.remove_leftovers(found.into_iter().map(|found| found.deleted).collect());
+    Ok(Joined { coordinator, handle, broker_epoch, logs, cluster_id })
+}
+
+/// What is done with each new image: partitions become what it says, and limits that can change at run time do.
+fn reconcile(
+    config: Arc<BrokerConfig>,
+    reconciler: Arc<Reconciler>,
+    server: Arc<Server>,
+) -> Arc<dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync> {
+    Arc::new(move |image, delta| {
+        reconciler.apply(image, delta);
+        if delta.configs_changed.iter().any(|resource| is_of_broker(resource, config.node_id)) {
+            server.set_connection_limits(connection_limits(&DynamicConfig::resolve(&config, image)));
+        }
+    })
 }
 
 /// Opens every log directory under one cluster id: the one that a directory has, else a new one.
@@ -242,11 +262,11 @@ async fn recover(
 
 /// Follows the feed until the stop; every image is published after the broker has become what it says.
 async fn follow(
-    feed: &mut MetadataFeed,
+    mut feed: MetadataFeed,
     mut followed: ImageReplica,
     become_it: Arc<dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync>,
-    publish: &watch::Sender<Arc<MetadataImage>>,
-    stop: &CancellationToken,
+    publish: watch::Sender<Arc<MetadataImage>>,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
         // Both branches are cancel-safe: an entry that was not taken stays in the feed.
