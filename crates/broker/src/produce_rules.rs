@@ -29,7 +29,7 @@ impl ProduceRules {
                 CompressionType::Uncompressed => Some(Compression::None),
                 CompressionType::Gzip(level) => Some(Compression::Gzip(level)),
                 CompressionType::Snappy => Some(Compression::Snappy),
-                CompressionType::Lz4(_) => Some(Compression::Lz4),
+                CompressionType::Lz4 => Some(Compression::Lz4),
                 CompressionType::Zstd(level) => Some(Compression::Zstd(level)),
             },
             decompress_limit: DecompressLimit::default(),

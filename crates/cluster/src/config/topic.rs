@@ -26,8 +26,8 @@ pub enum CompressionType {
     Gzip(i32),
     /// Batches are stored with snappy.
     Snappy,
-    /// Batches are stored with lz4 at this level.
-    Lz4(i32),
+    /// Batches are stored with lz4.
+    Lz4,
     /// Batches are stored with zstd at this level.
     Zstd(i32),
 }
@@ -150,7 +150,7 @@ impl Values<'_> {
             "uncompressed" => CompressionType::Uncompressed,
             "gzip" => CompressionType::Gzip(self.int("compression.gzip.level")),
             "snappy" => CompressionType::Snappy,
-            "lz4" => CompressionType::Lz4(self.int("compression.lz4.level")),
+            "lz4" => CompressionType::Lz4,
             "zstd" => CompressionType::Zstd(self.int("compression.zstd.level")),
             _ => CompressionType::Producer,
         }

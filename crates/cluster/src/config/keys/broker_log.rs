@@ -2,7 +2,7 @@
 
 use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, OneOf};
 use super::super::Scope::{ClusterWide, ReadOnly};
-use super::super::Status::Honoured;
+use super::super::Status::{Honoured, NotUsed};
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
 use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION, NO_THREADS};
 use super::{CODECS, NONE};
@@ -32,7 +32,7 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("9"),
         ClusterWide,
         Between(1, 17),
-        Honoured("Level of lz4 when compression.type asks the broker to recompress."),
+        NotUsed("Ottla's LZ4 compressor has one level."),
     ),
     Key::new(
         "compression.type",

@@ -2,7 +2,7 @@
 
 use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, OneOf, ThrottledReplicas};
 use super::super::Scope::Topic;
-use super::super::Status::{Fixed, Honoured};
+use super::super::Status::{Fixed, Honoured, NotUsed};
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
 use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION, TIERED};
 use super::{CODECS, hours, minutes, same};
@@ -34,7 +34,7 @@ pub(super) const TOPIC: &[Key] = &[
         Some("9"),
         Topic,
         Between(1, 17),
-        Honoured("Level of lz4 when compression.type recompresses."),
+        NotUsed("Ottla's LZ4 compressor has one level."),
     )
     .synonyms(&[same("compression.lz4.level")]),
     Key::new(
