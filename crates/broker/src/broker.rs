@@ -126,6 +126,11 @@ impl Broker {
         &self.addresses
     }
 
+    /// Forgets silent idempotent producers now; a timer does it otherwise.
+    pub fn expire_producers(&self) {
+        maintenance::expire_producers(&self.state);
+    }
+
     /// Stops accepting, finishes what is in flight, syncs and closes the logs.
     pub async fn stop(self) {
         self.stop.cancel();

@@ -132,14 +132,14 @@ impl Inner {
     pub(crate) fn open_log(&mut self) -> Option<&mut Log> {
         match &mut self.log {
             Slot::Open(log) => Some(log),
-            Slot::Closed | Slot::Failed(_) => None,
+            Slot::Closed | Slot::Failed(_) | Slot::Retired => None,
         }
     }
 
     pub(crate) fn failure(&self) -> Option<&str> {
         match &self.log {
             Slot::Failed(reason) => Some(reason),
-            Slot::Open(_) | Slot::Closed => None,
+            Slot::Open(_) | Slot::Closed | Slot::Retired => None,
         }
     }
 }
@@ -148,6 +148,8 @@ enum Slot {
     Closed,
     Open(Box<Log>),
     Failed(String),
+    /// The partition is not served here any more.
+    Retired,
 }
 
 impl fmt::Debug for Partition {
@@ -212,6 +214,7 @@ impl Partition {
         match &mut inner.log {
             Slot::Open(log) => Ok(log),
             Slot::Failed(reason) => Err(PartitionError::Failed(reason.clone())),
+            Slot::Retired => Err(PartitionError::NotLeader),
             Slot::Closed => unreachable!("open() leaves the slot open or failed"),
         }
     }
@@ -250,7 +253,7 @@ impl Partition {
     /// The log directory of the partition cannot be used any more: the owner says so of all that lie in it.
     pub fn take_offline(&self, reason: &str) {
         let mut inner = self.lock();
-        if !matches!(inner.log, Slot::Failed(_)) {
+        if !matches!(inner.log, Slot::Failed(_) | Slot::Retired) {
             Self::close_for_good(&mut inner, reason);
         }
     }
@@ -302,12 +305,9 @@ impl Partition {
         let mut inner = self.lock();
         inner.replica.handle_unlead();
         inner.waiters.wake_all();
-        match std::mem::replace(
-            &mut inner.log,
-            Slot::Failed("the partition is not served here any more".into()),
-        ) {
+        match std::mem::replace(&mut inner.log, Slot::Retired) {
             Slot::Open(log) => Some(log),
-            Slot::Closed | Slot::Failed(_) => None,
+            Slot::Closed | Slot::Failed(_) | Slot::Retired => None,
         }
     }
 
@@ -399,7 +399,7 @@ impl Partition {
     pub fn maintain(self: &Arc<Self>, now_ms: i64) -> Result<Maintained, PartitionError> {
         let mut inner = self.lock();
         let high_watermark = inner.replica.high_watermark();
-        if let Slot::Failed(_) = inner.log {
+        if matches!(inner.log, Slot::Failed(_) | Slot::Retired) {
             return Ok(Maintained::default());
         }
         let log = self.log(&mut inner, now_ms)?;
@@ -442,7 +442,7 @@ impl Partition {
     pub fn with_open_log<T>(&self, f: impl FnOnce(&mut Log) -> T) -> Option<T> {
         match &mut self.lock().log {
             Slot::Open(log) => Some(f(log)),
-            Slot::Closed | Slot::Failed(_) => None,
+            Slot::Closed | Slot::Failed(_) | Slot::Retired => None,
         }
     }
 

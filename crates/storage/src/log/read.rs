@@ -173,10 +173,16 @@ impl Log {
         }
         let Some((segment, highest)) = best else { return Ok(None) };
         self.in_segment(segment, |segment| {
-            let Some((position, header)) = segment.find_timestamp(highest, self.start_offset)? else {
-                return Ok(None);
-            };
-            record_in(segment, position, &header, |batch| first_from(batch, highest, self.start_offset))
+            let mut start = self.start_offset;
+            while let Some((position, header)) = segment.find_timestamp(highest, start)? {
+                let first = |batch: &Batch<'_>| first_from(batch, highest, self.start_offset);
+                let found = record_in(segment, position, &header, first)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+                start = header.next_offset();
+            }
+            Ok(None)
         })
     }
 
