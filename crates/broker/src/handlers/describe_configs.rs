@@ -1,6 +1,7 @@
 //! DescribeConfigs: topics and brokers, every key with its value, where that comes from, and whether it can be changed.
 
 use ottla_cluster::config::Entry;
+use ottla_cluster::controller::validate_topic_name;
 use ottla_cluster::image::{MetadataImage, Resource};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::describe_configs::{
@@ -45,6 +46,7 @@ fn entries(
     })?;
     match &resource {
         Resource::Topic(name) if image.topic_by_name(name).is_none() => {
+            validate_topic_name(name).map_err(|text| (ErrorCode::InvalidTopicException, text))?;
             return Err((ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}")));
         }
         Resource::Group(_) => {

@@ -20,6 +20,7 @@ pub async fn handle(state: Arc<State>, request: DescribeLogDirsRequest) -> Descr
 
 fn describe(state: &State, request: &DescribeLogDirsRequest) -> Vec<DescribeLogDirsResult> {
     let mut by_dir: BTreeMap<usize, BTreeMap<String, Vec<DescribeLogDirsPartition>>> = BTreeMap::new();
+    let only_one = state.logs.directories().count() == 1;
     for topic in state.topics.all() {
         let asked = match &request.topics {
             None => None,
@@ -32,8 +33,12 @@ fn describe(state: &State, request: &DescribeLogDirsRequest) -> Vec<DescribeLogD
             if asked.is_some_and(|asked| !asked.contains(&index)) {
                 continue;
             }
-            let Some(dir) = state.logs.directory_of(partition.key()) else { continue };
-            let size = partition.size_bytes(state.now_ms()).unwrap_or(0);
+            let (dir, size) = match state.logs.directory_of(partition.key()) {
+                Some(dir) => (dir, partition.size_bytes(state.now_ms()).unwrap_or(0)),
+                // Nothing was ever written, so it has no directory yet; with a single one it is clear where it will be.
+                None if only_one => (0, 0),
+                None => continue,
+            };
             by_dir.entry(dir).or_default().entry(topic.name.to_string()).or_default().push(
                 DescribeLogDirsPartition {
                     partition_index: index,
