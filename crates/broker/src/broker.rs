@@ -202,12 +202,11 @@ async fn join(
     Ok(Joined { coordinator, handle, broker_epoch, logs, cluster_id })
 }
 
+/// Called with each new image and what is new in it.
+type OnImage = dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync;
+
 /// What is done with each new image: partitions become what it says, and limits that can change at run time do.
-fn reconcile(
-    config: Arc<BrokerConfig>,
-    reconciler: Arc<Reconciler>,
-    server: Arc<Server>,
-) -> Arc<dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync> {
+fn reconcile(config: Arc<BrokerConfig>, reconciler: Arc<Reconciler>, server: Arc<Server>) -> Arc<OnImage> {
     Arc::new(move |image, delta| {
         reconciler.apply(image, delta);
         if delta.configs_changed.iter().any(|resource| is_of_broker(resource, config.node_id)) {
@@ -269,7 +268,7 @@ async fn recover(
 async fn follow(
     mut feed: MetadataFeed,
     mut followed: ImageReplica,
-    become_it: Arc<dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync>,
+    become_it: Arc<OnImage>,
     publish: watch::Sender<Arc<MetadataImage>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {

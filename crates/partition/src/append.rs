@@ -76,16 +76,16 @@ impl Partition {
         let epoch = leadership.epoch;
         let log = self.log(&mut inner, now_ms)?;
         let log_start_offset = log.start_offset();
-        if header.producer_id != ProducerId::NONE {
-            if let Checked::Duplicate(first) = log.producers().check(header)? {
-                return Ok(Appended {
-                    base_offset: first.base_offset,
-                    next_offset: first.last_offset.plus(1),
-                    epoch,
-                    log_start_offset,
-                    duplicate_of: Some(first.timestamp),
-                });
-            }
+        if header.producer_id != ProducerId::NONE
+            && let Checked::Duplicate(first) = log.producers().check(header)?
+        {
+            return Ok(Appended {
+                base_offset: first.base_offset,
+                next_offset: first.last_offset.plus(1),
+                epoch,
+                log_start_offset,
+                duplicate_of: Some(first.timestamp),
+            });
         }
         let base_offset = log.end_offset();
         inner.check_room()?;

@@ -352,11 +352,10 @@ impl Partition {
         }
         inner.unsynced_since_ms.get_or_insert(now_ms);
         let durable = inner.replica.durability() == Durability::Durable;
+        let awaited = !inner.waiters.is_empty() || inner.unsynced_bytes >= UNSYNCED_BYTES_MAX;
         let wish = if durable && eager {
             SyncWish::Now
-        } else if unsynced >= inner.settings.flush_messages {
-            SyncWish::Soon
-        } else if durable && (!inner.waiters.is_empty() || inner.unsynced_bytes >= UNSYNCED_BYTES_MAX) {
+        } else if unsynced >= inner.settings.flush_messages || (durable && awaited) {
             SyncWish::Soon
         } else if durable {
             SyncWish::Later
