@@ -42,6 +42,7 @@ impl Call {
 
     /// Like [`Call::frame`], with stored bytes where the message says `Records::Spliced` with a length above 0.
     pub fn spliced<T: Message>(&self, response: &T, slices: Vec<LogSlice>) -> ReplyFrame {
+        self.count_errors(response);
         let mut writer = Writer::with_capacity(256);
         let header = ResponseHeader { correlation_id: self.correlation_id, ..Default::default() };
         header.write(&mut writer, self.key.response_header_version(self.version));
@@ -77,9 +78,15 @@ impl Call {
         self.metrics.api(self.key.code()).observe(self.received.elapsed());
     }
 
-    /// Counts an error that a reply carries.
+    /// Counts an error of a reply that is no message of its own.
     pub fn count_error(&self, code: ErrorCode) {
         self.metrics.api(self.key.code()).error(code.code());
+    }
+
+    /// Counts the errors that a reply carries.
+    pub fn count_errors<T: Message>(&self, response: &T) {
+        let api = self.metrics.api(self.key.code());
+        response.error_codes(&mut |code| api.error(code));
     }
 }
 
@@ -201,10 +208,7 @@ fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
             let fetched = wait.await;
             Answer::Frame(call.spliced(&fetched.response, fetched.slices))
         }),
-        Err(code) => {
-            call.count_error(code);
-            call.reply(&FetchResponse { error_code: code.code(), ..Default::default() })
-        }
+        Err(code) => call.reply(&FetchResponse { error_code: code.code(), ..Default::default() }),
     }
 }
 

@@ -14,6 +14,7 @@ macro_rules! line {
 }
 
 mod docs;
+mod error_codes;
 mod index;
 mod names;
 mod parse;

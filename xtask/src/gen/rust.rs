@@ -1,7 +1,7 @@
 //! Emits the structs of messages with their `read` and `write`.
 
-use super::names;
 use super::spec::{Field, Kind, MaybeRange, Message, Range, Struct, Type};
+use super::{error_codes, names};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the emitter knows while it writes one message.
@@ -116,10 +116,17 @@ impl Context<'_> {
         line!(out, "impl {name} {{");
         self.read(out, s, top);
         self.write(out, s, top);
+        if let Some(method) = self.error_codes(s) {
+            line!(out, "\n{method}");
+        }
         line!(out, "}}\n");
         if top {
             self.message_impl(out, s);
         }
+    }
+
+    fn error_codes(&self, s: &Struct) -> Option<String> {
+        error_codes::apply_to(self.message).then(|| error_codes::method(self.message, s)).flatten()
     }
 
     fn has_tags(&self) -> bool {
@@ -470,15 +477,19 @@ impl Context<'_> {
         let m = self.message;
         let key = m.key.map_or("None".to_owned(), |k| format!("Some({k})"));
         let flexible = m.flexible.map_or("None".to_owned(), |r| format!("Some({})", r.min));
+        let visit = self.error_codes(s).map_or("", |_| VISIT);
         line!(
             out,
-            "impl crate::wire::Message for {name} {{\n    const NAME: &'static str = \"{name}\";\n    const KEY: Option<i16> = {key};\n    const VERSIONS: (i16, i16) = ({min}, {max});\n    const FLEXIBLE_SINCE: Option<i16> = {flexible};\n\n    fn read(r: &mut Reader, version: i16) -> Self {{\n        Self::read(r, version)\n    }}\n\n    fn write(&self, w: &mut Writer, version: i16) {{\n        self.write(w, version);\n    }}\n}}\n",
+            "impl crate::wire::Message for {name} {{\n    const NAME: &'static str = \"{name}\";\n    const KEY: Option<i16> = {key};\n    const VERSIONS: (i16, i16) = ({min}, {max});\n    const FLEXIBLE_SINCE: Option<i16> = {flexible};\n\n    fn read(r: &mut Reader, version: i16) -> Self {{\n        Self::read(r, version)\n    }}\n\n    fn write(&self, w: &mut Writer, version: i16) {{\n        self.write(w, version);\n    }}{visit}\n}}\n",
             name = s.name,
             min = m.versions.min,
             max = m.versions.max,
         );
     }
 }
+
+const VISIT: &str =
+    "\n\n    fn error_codes(&self, f: &mut dyn FnMut(i16)) {\n        self.error_codes(f);\n    }";
 
 fn method(ty: &Type) -> &'static str {
     match ty {

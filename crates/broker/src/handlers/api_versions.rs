@@ -80,7 +80,7 @@ pub fn too_new(call: &Call) -> Reply {
     let mut writer = Writer::with_capacity(64);
     ResponseHeader { correlation_id: call.correlation_id(), ..Default::default() }.write(&mut writer, 0);
     response.write(&mut writer, 0);
-    call.count_error(code);
+    call.count_errors(&response);
     call.finish();
     Reply::Ready(ReplyFrame::new(writer.finish_bytes().expect("a version 0 reply has no splices")))
 }

@@ -100,3 +100,22 @@ async fn what_is_not_on_disk_yet_is_not_visible() {
     assert_ne!(fetched.error_code, NONE, "the waiting fetch learns that the log is offline: {fetched:?}");
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_in_replies_are_counted() {
+    let files = FaultyFiles::new();
+    let broker = Running::start(&files).await;
+    let counted = |key: i16| broker.shell.metrics.api(key).errors().collect::<Vec<_>>();
+    assert_eq!(broker.create("t", 1, &[]).await, NONE);
+    assert_eq!(broker.produce("t", batch(1), -1).await.0, NONE);
+    assert_eq!((counted(0), counted(19)), (vec![], vec![]));
+    for _ in 0..3 {
+        assert_ne!(broker.produce("nothing", batch(1), -1).await.0, NONE);
+    }
+    assert_ne!(broker.fetch("t", 7).await.error_code, NONE);
+    assert_ne!(broker.create("t", 1, &[]).await, NONE);
+    assert_eq!(counted(0), vec![(3, 3)], "UNKNOWN_TOPIC_OR_PARTITION");
+    assert_eq!(counted(1), vec![(1, 1)], "OFFSET_OUT_OF_RANGE");
+    assert_eq!(counted(19), vec![(36, 1)], "TOPIC_ALREADY_EXISTS");
+    broker.stop().await;
+}

@@ -161,6 +161,11 @@ impl AddRaftVoterResponse {
         w.nullable_str(&self.error_message);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for AddRaftVoterResponse {
@@ -175,5 +180,9 @@ impl crate::wire::Message for AddRaftVoterResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }

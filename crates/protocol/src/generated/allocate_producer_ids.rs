@@ -101,6 +101,11 @@ impl AllocateProducerIdsResponse {
         w.i32(self.producer_id_len);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for AllocateProducerIdsResponse {
@@ -115,5 +120,9 @@ impl crate::wire::Message for AllocateProducerIdsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }

@@ -178,6 +178,11 @@ impl AlterClientQuotasResponse {
         w.array(&self.entries, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.entries.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for AlterClientQuotasResponse {
@@ -192,6 +197,10 @@ impl crate::wire::Message for AlterClientQuotasResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -254,5 +263,10 @@ impl ResponseEntryData {
         w.nullable_str(&self.error_message);
         w.array(&self.entity, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

@@ -236,6 +236,12 @@ impl AlterPartitionResponse {
         w.array(&self.topics, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.topics.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for AlterPartitionResponse {
@@ -250,6 +256,10 @@ impl crate::wire::Message for AlterPartitionResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -300,6 +310,11 @@ impl ResponsePartitionData {
         w.i32(self.partition_epoch);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `AlterPartitionResponse`.
@@ -328,5 +343,10 @@ impl ResponseTopicData {
         w.uuid(&self.topic_id);
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }

@@ -196,6 +196,12 @@ impl AlterPartitionReassignmentsResponse {
         w.array(&self.responses, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.responses.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for AlterPartitionReassignmentsResponse {
@@ -210,6 +216,10 @@ impl crate::wire::Message for AlterPartitionReassignmentsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -244,6 +254,11 @@ impl ReassignablePartitionResponse {
         w.nullable_str(&self.error_message);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `AlterPartitionReassignmentsResponse`.
@@ -272,5 +287,10 @@ impl ReassignableTopicResponse {
         w.str(&self.name);
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }

@@ -157,6 +157,11 @@ impl AlterUserScramCredentialsResponse {
         w.array(&self.results, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.results.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for AlterUserScramCredentialsResponse {
@@ -171,6 +176,10 @@ impl crate::wire::Message for AlterUserScramCredentialsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -204,5 +213,10 @@ impl AlterUserScramCredentialsResult {
         w.i16(self.error_code);
         w.nullable_str(&self.error_message);
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

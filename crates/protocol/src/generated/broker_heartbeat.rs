@@ -168,6 +168,11 @@ impl BrokerHeartbeatResponse {
         w.bool(self.should_shut_down);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for BrokerHeartbeatResponse {
@@ -182,5 +187,9 @@ impl crate::wire::Message for BrokerHeartbeatResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }

@@ -227,6 +227,11 @@ impl BrokerRegistrationResponse {
         w.i64(self.broker_epoch);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for BrokerRegistrationResponse {
@@ -241,5 +246,9 @@ impl crate::wire::Message for BrokerRegistrationResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }

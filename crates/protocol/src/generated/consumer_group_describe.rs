@@ -87,6 +87,11 @@ impl ConsumerGroupDescribeResponse {
         w.array(&self.groups, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.groups.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for ConsumerGroupDescribeResponse {
@@ -101,6 +106,10 @@ impl crate::wire::Message for ConsumerGroupDescribeResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -263,6 +272,11 @@ impl DescribedGroup {
         w.array(&self.members, |w, x| x.write(w, version));
         w.i32(self.authorized_operations);
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }
 

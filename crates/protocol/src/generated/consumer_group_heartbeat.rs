@@ -193,6 +193,11 @@ impl ConsumerGroupHeartbeatResponse {
         w.nullable_struct(&self.assignment, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for ConsumerGroupHeartbeatResponse {
@@ -207,6 +212,10 @@ impl crate::wire::Message for ConsumerGroupHeartbeatResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 

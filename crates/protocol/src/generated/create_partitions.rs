@@ -149,6 +149,11 @@ impl CreatePartitionsResponse {
         w.array(&self.results, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.results.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for CreatePartitionsResponse {
@@ -163,6 +168,10 @@ impl crate::wire::Message for CreatePartitionsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -196,5 +205,10 @@ impl CreatePartitionsTopicResult {
         w.i16(self.error_code);
         w.nullable_str(&self.error_message);
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

@@ -196,6 +196,11 @@ impl CreateTopicsResponse {
         w.array(&self.topics, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for CreateTopicsResponse {
@@ -210,6 +215,10 @@ impl crate::wire::Message for CreateTopicsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -356,5 +365,10 @@ impl CreatableTopicResult {
                 });
             }
         });
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

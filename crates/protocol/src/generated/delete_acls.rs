@@ -147,6 +147,11 @@ impl DeleteAclsResponse {
         w.array(&self.filter_results, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.filter_results.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for DeleteAclsResponse {
@@ -161,6 +166,10 @@ impl crate::wire::Message for DeleteAclsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -236,6 +245,11 @@ impl DeleteAclsMatchingAcl {
         w.i8(self.permission_type);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `DeleteAclsResponse`.
@@ -268,5 +282,11 @@ impl DeleteAclsFilterResult {
         w.nullable_str(&self.error_message);
         w.array(&self.matching_acls, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.matching_acls.iter().for_each(|x| x.error_codes(f));
     }
 }

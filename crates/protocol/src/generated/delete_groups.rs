@@ -83,6 +83,11 @@ impl DeleteGroupsResponse {
         w.array(&self.results, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.results.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for DeleteGroupsResponse {
@@ -97,6 +102,10 @@ impl crate::wire::Message for DeleteGroupsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -126,5 +135,10 @@ impl DeletableGroupResult {
         w.str(&self.group_id);
         w.i16(self.error_code);
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

@@ -143,6 +143,11 @@ impl DeleteTopicsResponse {
         w.array(&self.responses, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.responses.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for DeleteTopicsResponse {
@@ -157,6 +162,10 @@ impl crate::wire::Message for DeleteTopicsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -209,5 +218,10 @@ impl DeletableTopicResult {
             w.nullable_str(&self.error_message);
         }
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

@@ -128,6 +128,11 @@ impl DescribeClientQuotasResponse {
         w.nullable_array(&self.entries, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for DescribeClientQuotasResponse {
@@ -142,6 +147,10 @@ impl crate::wire::Message for DescribeClientQuotasResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 

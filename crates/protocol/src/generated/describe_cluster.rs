@@ -160,6 +160,11 @@ impl DescribeClusterResponse {
         w.i32(self.cluster_authorized_operations);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for DescribeClusterResponse {
@@ -174,6 +179,10 @@ impl crate::wire::Message for DescribeClusterResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 

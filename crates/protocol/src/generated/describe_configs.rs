@@ -131,6 +131,11 @@ impl DescribeConfigsResponse {
         w.array(&self.results, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.results.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for DescribeConfigsResponse {
@@ -145,6 +150,10 @@ impl crate::wire::Message for DescribeConfigsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -292,5 +301,10 @@ impl DescribeConfigsResult {
         w.str(&self.resource_name);
         w.array(&self.configs, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

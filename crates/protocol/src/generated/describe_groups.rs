@@ -98,6 +98,11 @@ impl DescribeGroupsResponse {
         w.array(&self.groups, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.groups.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for DescribeGroupsResponse {
@@ -112,6 +117,10 @@ impl crate::wire::Message for DescribeGroupsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -238,5 +247,10 @@ impl DescribedGroup {
             w.i32(self.authorized_operations);
         }
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

@@ -153,6 +153,12 @@ impl DescribeQuorumResponse {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.topics.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for DescribeQuorumResponse {
@@ -167,6 +173,10 @@ impl crate::wire::Message for DescribeQuorumResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -225,6 +235,11 @@ impl ResponsePartitionData {
         w.array(&self.observers, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `DescribeQuorumResponse`.
@@ -253,6 +268,11 @@ impl ResponseTopicData {
         w.str(&self.topic_name);
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }
 

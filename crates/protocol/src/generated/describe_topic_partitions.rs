@@ -160,6 +160,11 @@ impl DescribeTopicPartitionsResponse {
         w.nullable_struct(&self.next_cursor, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for DescribeTopicPartitionsResponse {
@@ -174,6 +179,10 @@ impl crate::wire::Message for DescribeTopicPartitionsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -249,6 +258,11 @@ impl DescribeTopicPartitionsResponsePartition {
         w.array(&self.offline_replicas, |w, x| w.i32(*x));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `DescribeTopicPartitionsResponse`.
@@ -307,5 +321,11 @@ impl DescribeTopicPartitionsResponseTopic {
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.i32(self.topic_authorized_operations);
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }

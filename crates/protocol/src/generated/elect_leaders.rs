@@ -141,6 +141,12 @@ impl ElectLeadersResponse {
         w.array(&self.replica_election_results, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.replica_election_results.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for ElectLeadersResponse {
@@ -155,6 +161,10 @@ impl crate::wire::Message for ElectLeadersResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -189,6 +199,11 @@ impl PartitionResult {
         w.nullable_str(&self.error_message);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `ElectLeadersResponse`.
@@ -217,5 +232,10 @@ impl ReplicaElectionResult {
         w.str(&self.topic);
         w.array(&self.partition_result, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partition_result.iter().for_each(|x| x.error_codes(f));
     }
 }

@@ -449,6 +449,12 @@ impl FetchResponse {
             }
         });
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.responses.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for FetchResponse {
@@ -463,6 +469,10 @@ impl crate::wire::Message for FetchResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -717,6 +727,11 @@ impl PartitionData {
             }
         });
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `FetchResponse`.
@@ -757,6 +772,11 @@ impl FetchableTopicResponse {
         }
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }
 

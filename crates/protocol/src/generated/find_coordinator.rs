@@ -152,6 +152,12 @@ impl FindCoordinatorResponse {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.coordinators.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for FindCoordinatorResponse {
@@ -166,6 +172,10 @@ impl crate::wire::Message for FindCoordinatorResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -215,5 +225,10 @@ impl Coordinator {
             w.nullable_str(&self.error_message);
         }
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

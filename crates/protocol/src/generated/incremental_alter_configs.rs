@@ -153,6 +153,11 @@ impl IncrementalAlterConfigsResponse {
         w.array(&self.responses, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.responses.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for IncrementalAlterConfigsResponse {
@@ -167,6 +172,10 @@ impl crate::wire::Message for IncrementalAlterConfigsResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -204,5 +213,10 @@ impl AlterConfigsResourceResponse {
         w.i8(self.resource_type);
         w.str(&self.resource_name);
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

@@ -166,6 +166,12 @@ impl LeaveGroupResponse {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.members.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for LeaveGroupResponse {
@@ -180,6 +186,10 @@ impl crate::wire::Message for LeaveGroupResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -217,5 +227,10 @@ impl MemberResponse {
             w.i16(self.error_code);
         }
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

@@ -234,6 +234,12 @@ impl MetadataResponse {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for MetadataResponse {
@@ -248,6 +254,10 @@ impl crate::wire::Message for MetadataResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -362,6 +372,11 @@ impl MetadataResponsePartition {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `MetadataResponse`.
@@ -439,5 +454,11 @@ impl MetadataResponseTopic {
             w.i32(self.topic_authorized_operations);
         }
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }

@@ -129,6 +129,12 @@ impl OffsetDeleteResponse {
         w.i32(self.throttle_time_ms);
         w.array(&self.topics, |w, x| x.write(w, version));
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.topics.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for OffsetDeleteResponse {
@@ -143,6 +149,10 @@ impl crate::wire::Message for OffsetDeleteResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -169,6 +179,11 @@ impl OffsetDeleteResponsePartition {
         w.i32(self.partition_index);
         w.i16(self.error_code);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `OffsetDeleteResponse`.
@@ -193,5 +208,10 @@ impl OffsetDeleteResponseTopic {
     pub fn write(&self, w: &mut Writer, version: i16) {
         w.str(&self.name);
         w.array(&self.partitions, |w, x| x.write(w, version));
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }

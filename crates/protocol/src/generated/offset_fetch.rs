@@ -312,6 +312,13 @@ impl OffsetFetchResponse {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
+        f(self.error_code);
+        self.groups.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for OffsetFetchResponse {
@@ -326,6 +333,10 @@ impl crate::wire::Message for OffsetFetchResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -393,6 +404,11 @@ impl OffsetFetchResponsePartition {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `OffsetFetchResponse`.
@@ -425,6 +441,11 @@ impl OffsetFetchResponseTopic {
             w.array(&self.partitions, |w, x| x.write(w, version));
         }
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }
 
@@ -484,6 +505,11 @@ impl OffsetFetchResponsePartitions {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `OffsetFetchResponse`.
@@ -529,6 +555,11 @@ impl OffsetFetchResponseTopics {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 /// Part of `OffsetFetchResponse`.
@@ -565,5 +596,11 @@ impl OffsetFetchResponseGroup {
             w.i16(self.error_code);
         }
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
+        f(self.error_code);
     }
 }

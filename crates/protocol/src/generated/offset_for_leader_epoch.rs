@@ -165,6 +165,11 @@ impl OffsetForLeaderEpochResponse {
         w.array(&self.topics, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for OffsetForLeaderEpochResponse {
@@ -179,6 +184,10 @@ impl crate::wire::Message for OffsetForLeaderEpochResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -223,6 +232,11 @@ impl EpochEndOffset {
         w.i64(self.end_offset);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `OffsetForLeaderEpochResponse`.
@@ -251,5 +265,10 @@ impl OffsetForLeaderTopicResult {
         w.str(&self.topic);
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }

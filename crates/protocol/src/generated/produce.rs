@@ -180,6 +180,11 @@ impl ProduceResponse {
             }
         });
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.responses.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for ProduceResponse {
@@ -194,6 +199,10 @@ impl crate::wire::Message for ProduceResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -355,6 +364,11 @@ impl PartitionProduceResponse {
             }
         });
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `ProduceResponse`.
@@ -395,6 +409,11 @@ impl TopicProduceResponse {
         }
         w.array(&self.partition_responses, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partition_responses.iter().for_each(|x| x.error_codes(f));
     }
 }
 

@@ -95,6 +95,11 @@ impl RemoveRaftVoterResponse {
         w.nullable_str(&self.error_message);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for RemoveRaftVoterResponse {
@@ -109,5 +114,9 @@ impl crate::wire::Message for RemoveRaftVoterResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }

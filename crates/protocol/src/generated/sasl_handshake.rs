@@ -75,6 +75,11 @@ impl SaslHandshakeResponse {
         w.i16(self.error_code);
         w.array(&self.mechanisms, Writer::str);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 impl crate::wire::Message for SaslHandshakeResponse {
@@ -89,5 +94,9 @@ impl crate::wire::Message for SaslHandshakeResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }

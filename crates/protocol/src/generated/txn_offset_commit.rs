@@ -226,6 +226,11 @@ impl TxnOffsetCommitResponse {
         w.array(&self.topics, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for TxnOffsetCommitResponse {
@@ -240,6 +245,10 @@ impl crate::wire::Message for TxnOffsetCommitResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -270,6 +279,11 @@ impl TxnOffsetCommitResponsePartition {
         w.i16(self.error_code);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `TxnOffsetCommitResponse`.
@@ -298,5 +312,10 @@ impl TxnOffsetCommitResponseTopic {
         w.str(&self.name);
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
     }
 }

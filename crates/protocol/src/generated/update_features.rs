@@ -184,6 +184,12 @@ impl UpdateFeaturesResponse {
         }
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+        self.results.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for UpdateFeaturesResponse {
@@ -198,6 +204,10 @@ impl crate::wire::Message for UpdateFeaturesResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -231,5 +241,10 @@ impl UpdatableFeatureResult {
         w.i16(self.error_code);
         w.nullable_str(&self.error_message);
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
     }
 }

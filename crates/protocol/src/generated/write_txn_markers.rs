@@ -157,6 +157,11 @@ impl WriteTxnMarkersResponse {
         w.array(&self.markers, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.markers.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 impl crate::wire::Message for WriteTxnMarkersResponse {
@@ -171,6 +176,10 @@ impl crate::wire::Message for WriteTxnMarkersResponse {
 
     fn write(&self, w: &mut Writer, version: i16) {
         self.write(w, version);
+    }
+
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.error_codes(f);
     }
 }
 
@@ -201,6 +210,11 @@ impl WritableTxnMarkerPartitionResult {
         w.i16(self.error_code);
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        f(self.error_code);
+    }
 }
 
 /// Part of `WriteTxnMarkersResponse`.
@@ -230,6 +244,11 @@ impl WritableTxnMarkerTopicResult {
         w.array(&self.partitions, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
     }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.partitions.iter().for_each(|x| x.error_codes(f));
+    }
 }
 
 /// Part of `WriteTxnMarkersResponse`.
@@ -258,5 +277,10 @@ impl WritableTxnMarkerResult {
         w.i64(self.producer_id);
         w.array(&self.topics, |w, x| x.write(w, version));
         w.unknown_tags(&self.unknown_tags);
+    }
+
+    /// Gives `f` each error code, 0 included.
+    pub fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        self.topics.iter().for_each(|x| x.error_codes(f));
     }
 }

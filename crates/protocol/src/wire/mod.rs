@@ -29,6 +29,10 @@ pub trait Message: Sized + Default {
     fn read(r: &mut Reader, version: i16) -> Self;
     /// Writes it in `version`, which must be within [`Self::VERSIONS`]. The writer keeps the first error.
     fn write(&self, w: &mut Writer, version: i16);
+    /// Gives `f` each error code of a response, 0 included; other messages have none.
+    fn error_codes(&self, f: &mut dyn FnMut(i16)) {
+        let _nothing_to_visit = f;
+    }
 
     /// Decodes a whole buffer, which must end with the message.
     ///
