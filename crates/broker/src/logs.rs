@@ -206,7 +206,6 @@ impl Logs {
             if let Err(error) = place.directory.write_checkpoints(progress) {
                 let directory = place.directory.path().display();
                 tracing::error!(%directory, %error, "could not write the checkpoints");
-                place.is_unclean.store(true, Ordering::Relaxed);
                 all_written = false;
             }
         }

@@ -35,6 +35,10 @@ pub fn run(topics: &Topics, logs: &Logs, image: &MetadataImage, threads_per_dire
         .into_iter()
         .map(|names| names.iter().filter_map(|name| served(topics, image, name)).collect())
         .collect();
+    open_all(&per_directory, threads_per_directory);
+}
+
+fn open_all(per_directory: &[Vec<Arc<Partition>>], threads_per_directory: usize) {
     let total: usize = per_directory.iter().map(Vec::len).sum();
     if total == 0 {
         return;
@@ -55,7 +59,7 @@ pub fn run(topics: &Topics, logs: &Logs, image: &MetadataImage, threads_per_dire
         }
     };
     std::thread::scope(|scope| {
-        for partitions in &per_directory {
+        for partitions in per_directory {
             let next = Arc::new(AtomicUsize::new(0));
             for _ in 0..threads_per_directory.clamp(1, partitions.len().max(1)) {
                 let (next, recover) = (next.clone(), &recover);
@@ -73,4 +77,76 @@ pub fn run(topics: &Topics, logs: &Logs, image: &MetadataImage, threads_per_dire
 fn served(topics: &Topics, image: &MetadataImage, name: &TopicPartition) -> Option<Arc<Partition>> {
     let topic = image.topic_by_name(&name.topic)?;
     topics.get(topic.id)?.partition(name.partition).ok().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+
+    use ottla_partition::error::Fault;
+    use ottla_partition::partition::{Observer, OpenLog, OpenedLog, SyncWish};
+    use ottla_partition::{PartitionKey, TopicSettings};
+    use ottla_protocol::ids::{BrokerId, Uuid};
+    use ottla_storage::directory::LogDirectory;
+    use ottla_storage::log::{LogConfig, LogError, RecoveryReport};
+
+    use super::*;
+
+    /// Opens nothing; each opening waits until as many as expected are there at once.
+    struct Meeting {
+        expected: usize,
+        /// How many are there, and how many were there at once at most.
+        present: Mutex<(usize, usize)>,
+        changed: Condvar,
+    }
+
+    impl OpenLog for Meeting {
+        fn stamp(&self, _: &PartitionKey) -> Result<(), LogError> {
+            Ok(())
+        }
+
+        fn open_log(&self, _: &PartitionKey, _: &LogConfig, _: i64) -> Result<OpenedLog, LogError> {
+            let mut present = self.present.lock().unwrap();
+            *present = (present.0 + 1, present.1.max(present.0 + 1));
+            self.changed.notify_all();
+            let patience = Duration::from_secs(20);
+            let is_short = |present: &mut (usize, usize)| present.1 < self.expected;
+            let (mut present, _) = self.changed.wait_timeout_while(present, patience, is_short).unwrap();
+            present.0 -= 1;
+            Err(LogError::Failed("as told".to_owned()))
+        }
+    }
+
+    impl Observer for Meeting {
+        fn wants_flush(&self, _: &Arc<Partition>, _: SyncWish) {}
+        fn synced(&self, _: Duration) {}
+        fn opened(&self, _: &PartitionKey, _: &RecoveryReport) {}
+        fn failed(&self, _: &PartitionKey, _: Fault, _: &str) {}
+        fn no_room(&self, _: &Arc<LogDirectory>, _: usize) {}
+    }
+
+    #[test]
+    fn so_many_logs_of_each_directory_are_opened_at_once() {
+        for (directories, threads) in [(1, 1), (1, 3), (2, 2)] {
+            let meeting = Arc::new(Meeting {
+                expected: directories * threads,
+                present: Mutex::default(),
+                changed: Condvar::new(),
+            });
+            let settings = Arc::new(TopicSettings {
+                log: LogConfig::default(),
+                durability: ottla_cluster::config::Durability::Durable,
+                flush_messages: i64::MAX,
+                flush_ms: i64::MAX,
+            });
+            let partition = |index| {
+                let key = PartitionKey { topic: "t".into(), topic_id: Uuid([1; 16]), index };
+                Partition::new(key, BrokerId(1), settings.clone(), meeting.clone(), meeting.clone())
+            };
+            let all: Vec<Vec<_>> = (0..directories).map(|_| (0..5).map(partition).collect()).collect();
+            open_all(&all, threads);
+            assert_eq!(*meeting.present.lock().unwrap(), (0, directories * threads));
+            assert!(all.iter().flatten().all(|partition| partition.failure().is_some()));
+        }
+    }
 }

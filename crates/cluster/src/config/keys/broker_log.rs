@@ -4,7 +4,7 @@ use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, One
 use super::super::Scope::{ClusterWide, ReadOnly};
 use super::super::Status::{Honoured, NotUsed};
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
-use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION, NO_THREADS};
+use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION};
 use super::{CODECS, NONE};
 use crate::config::Key;
 
@@ -296,7 +296,14 @@ pub(super) const BROKER_LOG: &[Key] = &[
         AtLeast(1),
         Honoured("Partitions of a topic created without a count."),
     ),
-    Key::new("num.recovery.threads.per.data.dir", Int, Some("2"), ClusterWide, AtLeast(1), NO_THREADS),
+    Key::new(
+        "num.recovery.threads.per.data.dir",
+        Int,
+        Some("2"),
+        ClusterWide,
+        AtLeast(1),
+        Honoured("Logs of one directory that are recovered at once when the broker starts."),
+    ),
     Key::new(
         "producer.id.expiration.ms",
         Int,
