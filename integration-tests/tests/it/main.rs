@@ -6,5 +6,6 @@ mod hostile_records;
 mod python_clients;
 mod rd;
 mod rdkafka_roundtrip;
+mod relied_upon;
 mod restart;
 mod versions;
