@@ -2,22 +2,23 @@
 //! everything from the recovery point on is read and its checksums compared. A bad batch that no whole one follows is a
 //! torn end and is cut; anything else is damage, and is never cut without being asked. A read error is neither.
 
+mod chunks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use ottla_protocol::ids::Offset;
-use ottla_protocol::records::{BatchHeader, HEADER_BYTES, verify_crc};
+use ottla_protocol::records::BatchHeader;
 
 use crate::checkpoint::CheckpointError;
 use crate::epochs::LeaderEpochs;
-use crate::files::{Entry, File};
+use crate::files::Entry;
 use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
 use crate::log::{DELETED_SUFFIX, DamagedRange, Log, LogError, OpenFrom, RecoveryReport, SIDE_EXTENSIONS};
 use crate::producers::{ProducerStates, SnapshotError, snapshot_file_name, snapshot_offset};
-use crate::segment::{Segment, SegmentError, Walk, read_exact_at, segment_path};
+use crate::segment::{RELATIVE_MAX, Segment, SegmentError, Walk, segment_path};
 
-/// What a scan reads at once; a larger batch is read whole.
-const SCAN_BYTES: usize = 1 << 20;
+use chunks::Chunks;
 
 /// What happens to damage that is not a torn end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,13 +158,16 @@ fn scan(
     let mut expected = scan_start;
     for index in first..log.segments.len() {
         let base_offset = log.segments[index].base_offset;
-        let is_gap = base_offset > expected && !log.config.compact_enabled && index > first;
-        let end = if is_gap {
-            Some(Torn { position: 0, offset: expected, why: format!("the log ends at {expected} before it") })
-        } else {
-            scan_segment(log, index, report)?
-        };
-        if let Some(torn) = end {
+        if index > first && is_out_of_line(log, index, expected) {
+            let why = format!("offset {expected} should come next, not {base_offset}");
+            let torn = Torn { position: log.segments[index - 1].size_bytes, offset: expected, why };
+            if base_offset < expected && on_damage == OnDamage::Refuse {
+                return Err(damaged(log, index - 1, &torn, Some(base_offset)));
+            }
+            end_at(log, index - 1, torn, recovery_point, on_damage, report)?;
+            return sync_scanned(log, first);
+        }
+        if let Some(torn) = scan_segment(log, index, report)? {
             end_at(log, index, torn, recovery_point, on_damage, report)?;
             return sync_scanned(log, first);
         }
@@ -177,6 +181,12 @@ fn scan(
         return Err(damaged(log, last, &Torn { position, offset: expected, why }, None));
     }
     if expected > recovery_point { sync_scanned(log, first) } else { Ok(()) }
+}
+
+/// Whether the segment at `index` does not go on where the one before ends.
+fn is_out_of_line(log: &Log, index: usize, expected: Offset) -> bool {
+    let base_offset = log.segments[index].base_offset;
+    base_offset < expected || base_offset > expected && !log.config.compact_enabled
 }
 
 /// What was found above the recovery point may be in the page cache only: a killed process leaves it there.
@@ -210,11 +220,11 @@ fn scan_segment(log: &mut Log, index: usize, report: &mut RecoveryReport) -> Res
     let size_bytes = file.size_bytes().map_err(read_error)?;
     segment.begin_scan();
     report.indexes_rebuilt += 2;
-    let mut source = Chunks { file: &*file, size_bytes, buf: Vec::new(), buf_position: 0 };
+    let mut source = Chunks::new(&*file, size_bytes);
     while segment.size_bytes < size_bytes {
         let batch = match source.batch_at(segment.size_bytes).map_err(read_error)? {
-            Ok(header) if header.base_offset < segment.next_offset || header.last_offset_delta < 0 => {
-                Err(format!("offset {} after {}", header.base_offset, segment.next_offset))
+            Ok(header) if !continues(segment, &header, log.config.compact_enabled) => {
+                Err(format!("offset {} where {} should be", header.base_offset, segment.next_offset))
             }
             other => other,
         };
@@ -232,66 +242,14 @@ fn scan_segment(log: &mut Log, index: usize, report: &mut RecoveryReport) -> Res
     Ok(None)
 }
 
-/// A file read in large pieces.
-struct Chunks<'a> {
-    file: &'a dyn File,
-    size_bytes: u64,
-    buf: Vec<u8>,
-    buf_position: u64,
-}
-
-impl Chunks<'_> {
-    /// The bytes from `position` on, at least `len` of them; fewer only at the end of the file.
-    fn bytes_at(&mut self, position: u64, len: usize) -> io::Result<&[u8]> {
-        let left = usize::try_from(self.size_bytes - position).unwrap_or(usize::MAX);
-        let len = len.min(left);
-        let buf_end = self.buf_position + self.buf.len() as u64;
-        if position < self.buf_position || position + len as u64 > buf_end {
-            self.buf.resize(len.max(SCAN_BYTES.min(left)), 0);
-            self.buf_position = position;
-            read_exact_at(self.file, &mut self.buf, position)?;
-        }
-        Ok(&self.buf[(position - self.buf_position) as usize..])
-    }
-
-    /// The header of the whole batch at `position`, or what is wrong there.
-    fn batch_at(&mut self, position: u64) -> io::Result<Result<BatchHeader, String>> {
-        let header = match BatchHeader::parse(self.bytes_at(position, HEADER_BYTES)?) {
-            Ok(header) => header,
-            Err(why) => return Ok(Err(why.to_string())),
-        };
-        if header.size_bytes() as u64 > self.size_bytes - position {
-            return Ok(Err("the batch goes beyond the end of the file".into()));
-        }
-        let bytes = self.bytes_at(position, header.size_bytes())?;
-        Ok(verify_crc(bytes).map(|()| header).map_err(|why| why.to_string()))
-    }
-
-    /// The first whole batch from `position` on, at any byte, that could stand in this log at or above `offset`.
-    fn find_batch(&mut self, mut position: u64, offset: Offset) -> io::Result<Option<BatchHeader>> {
-        while position + HEADER_BYTES as u64 <= self.size_bytes {
-            let bytes = self.bytes_at(position, HEADER_BYTES)?;
-            // The magic byte first: most of what is searched is not a header.
-            let magics = bytes[16..].iter().take(bytes.len() - HEADER_BYTES + 1);
-            let Some(skip) = magics.clone().position(|&byte| byte == 2) else {
-                position += magics.len() as u64;
-                continue;
-            };
-            position += skip as u64;
-            let header = BatchHeader::parse(&bytes[skip..]);
-            let is_plausible = header.is_ok_and(|header| {
-                header.base_offset >= offset
-                    && header.base_offset.0 - offset.0 <= i64::from(u32::MAX)
-                    && header.last_offset_delta >= 0
-                    && header.size_bytes() as u64 <= self.size_bytes - position
-            });
-            if is_plausible && let Ok(header) = self.batch_at(position)? {
-                return Ok(Some(header));
-            }
-            position += 1;
-        }
-        Ok(None)
-    }
+/// Whether the batch may follow what `segment` holds. Its base offset is outside the checksum; only its neighbours tell.
+fn continues(segment: &Segment, header: &BatchHeader, compact_enabled: bool) -> bool {
+    let base_offset = header.base_offset;
+    let is_next = base_offset == segment.next_offset || compact_enabled && base_offset > segment.next_offset;
+    let relative = base_offset.0.saturating_sub(segment.base_offset.0);
+    is_next
+        && header.last_offset_delta >= 0
+        && relative.saturating_add(i64::from(header.last_offset_delta)) <= RELATIVE_MAX
 }
 
 /// The segment at `index` is whole up to `torn` only: the end of the log, or damage.
@@ -342,8 +300,20 @@ fn next_whole_batch(log: &Log, index: usize, torn: &Torn) -> Result<Option<Offse
         let find = || {
             let file = segment.log.get()?;
             let size_bytes = file.size_bytes()?;
-            let mut source = Chunks { file: &*file, size_bytes, buf: Vec::new(), buf_position: 0 };
-            source.find_batch(if i == index { torn.position } else { 0 }, torn.offset)
+            let mut source = Chunks::new(&*file, size_bytes);
+            if i > index {
+                return source.find_batch(0, segment.base_offset);
+            }
+            // A whole one right there has a wrong offset, whatever it is.
+            if let Some(header) = source.whole_at(torn.position)? {
+                return Ok(Some(header));
+            }
+            // A torn batch may carry batches in its records, as a copy of a log does: mostly with lower offsets.
+            let behind = source.claimed_end(torn.position)?;
+            match source.find_batch(torn.position, torn.offset)? {
+                None => source.find_batch(behind, segment.base_offset),
+                found => Ok(found),
+            }
         };
         let found = find().map_err(|error| {
             let path = segment_path(&log.dir, segment.base_offset, "log");

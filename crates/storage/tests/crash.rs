@@ -286,6 +286,41 @@ fn damage_is_cut_only_at_the_end_above_the_recovery_point() {
     expect_damage(opened_after(0, flip_middle), 2, Some(4));
 }
 
+/// The base offset is outside the checksum: only its neighbours show that it is wrong.
+#[test]
+fn a_wrong_base_offset_is_damage_wherever_it_stands() {
+    let size_of_one = batch(Offset(0), 0, 2, 500, None).bytes().len() as u64;
+    for compact_enabled in [false, true] {
+        for index in 0..3 {
+            for (byte, mask) in [(7, 1), (7, 2), (7, 0x40), (6, 0x10), (5, 0x55), (3, 0x40), (0, 0x80)] {
+                let files = FaultyFiles::new();
+                let config = LogConfig { compact_enabled, ..LogConfig::default() };
+                let mut log = open(&files, &config).unwrap();
+                for i in 0..3 {
+                    let one = batch(Offset(i * 2), 0, 2, 500, None);
+                    log.append(&one.header, &one.payload, now_ms()).unwrap();
+                }
+                log.sync().unwrap();
+                drop(log);
+                files
+                    .flip(&dir().join("00000000000000000000.log"), index * size_of_one + byte, mask)
+                    .unwrap();
+                let hash = files.content_hash();
+                let context =
+                    format!("batch {index}, byte {byte}, mask {mask}, compacted: {compact_enabled}");
+                match open(&files, &config) {
+                    Err(LogError::Damaged(_)) => assert_eq!(files.content_hash(), hash, "{context}"),
+                    // A gap, as compaction leaves: the last batch has no neighbour to contradict it.
+                    Ok(log) => {
+                        assert!(compact_enabled && index == 2 && log.end_offset() > Offset(6), "{context}")
+                    }
+                    Err(error) => panic!("{context}: {error}"),
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn headers_survive_encoding() {
     let one = batch(Offset(7), 3, 2, 100, Some((5, 0)));
