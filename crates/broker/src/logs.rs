@@ -27,6 +27,8 @@ const FLUSH_THREADS: usize = 2;
 /// How long a sync that nobody waits for gathers. Longer costs consumers of acks=1 data latency, shorter costs CPU.
 const FLUSH_GATHER: Duration = Duration::from_millis(10);
 
+/// Logs that are closed at once at the stop: each waits for the disk, and syncs at the same time share its journal.
+const CLOSE_THREADS: usize = 16;
 /// A full directory takes writes again when there is so much room at least, beside its reserve.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 
@@ -271,15 +273,23 @@ impl Logs {
         self.flusher.stop();
         // They are flushed below with all others; a partition kept here would keep its directory's lock.
         self.later.lock().expect("no code panics while it holds the list").clear();
-        for topic in topics.all() {
-            for (_, partition) in topic.partitions() {
+        let topics_here = topics.all();
+        let partitions: Vec<_> = topics_here.iter().flat_map(|topic| topic.partitions()).collect();
+        let next = AtomicUsize::new(0);
+        let close_some = || {
+            while let Some((_, partition)) = partitions.get(next.fetch_add(1, Ordering::Relaxed)) {
                 partition.flush_now();
                 if let Some(Err(error)) = partition.with_open_log(|log| log.close(now_ms)) {
                     tracing::error!(partition = %partition.key(), %error, "could not close a log");
                     self.note_unclean(partition.key());
                 }
             }
-        }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..CLOSE_THREADS.min(partitions.len()) {
+                scope.spawn(close_some);
+            }
+        });
         self.checkpoint(topics);
         for Place { directory, is_unclean, .. } in &self.directories {
             let path = directory.path().display();
