@@ -93,7 +93,13 @@ impl Broker {
         let stop = CancellationToken::new();
         let slots = config.max_incremental_fetch_session_cache_slots;
         let state = Arc::new(State {
-            control: Control::new(handle, images.clone(), config.node_id, broker_epoch),
+            control: Control::new(
+                handle,
+                images.clone(),
+                config.node_id,
+                broker_epoch,
+                shell.shutdown.clone(),
+            ),
             sessions: FetchSessions::new(slots, first_session_id()),
             producer_ids: ProducerIds::default(),
             metrics: shell.metrics.clone(),

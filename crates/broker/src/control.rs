@@ -27,6 +27,8 @@ use ottla_protocol::generated::incremental_alter_configs::{
 use ottla_protocol::wire::Str;
 use tokio::sync::watch;
 
+use crate::shutdown::{Reason, Shutdown};
+
 /// A broker's line to the controller.
 #[derive(Clone)]
 pub struct Control {
@@ -34,23 +36,32 @@ pub struct Control {
     image: watch::Receiver<Arc<MetadataImage>>,
     broker_id: i32,
     broker_epoch: i64,
+    shutdown: Shutdown,
 }
 
 impl Control {
-    /// For the broker that was registered with `broker_epoch`; `image` is what it has applied.
+    /// For the broker that was registered with `broker_epoch`; `image` is what it has applied. A controller whose log has failed
+    /// ends the process by `shutdown`.
     #[must_use]
     pub fn new(
         coordinator: CoordinatorHandle,
         image: watch::Receiver<Arc<MetadataImage>>,
         broker_id: i32,
         broker_epoch: i64,
+        shutdown: Shutdown,
     ) -> Self {
-        Self { coordinator, image, broker_id, broker_epoch }
+        Self { coordinator, image, broker_id, broker_epoch, shutdown }
     }
 
     /// The response of a decision, once it is applied here.
     async fn applied<T>(&self, decided: Result<Committed<T>, RequestError>) -> Result<T, ErrorCode> {
-        let decided = decided.map_err(|error| error.error_code())?;
+        let decided = decided.map_err(|error| {
+            if let RequestError::Fenced(why) = &error {
+                // Nothing could be changed any more: as Kafka does, the process ends, and the next start finds out what is on disk.
+                self.shutdown.request(Reason::Fatal(format!("the metadata log has failed: {why}")));
+            }
+            error.error_code()
+        })?;
         let mut image = self.image.clone();
         let reached = image.wait_for(|image| image.index() >= decided.index).await;
         reached.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;

@@ -150,3 +150,32 @@ async fn a_damaged_log_is_offline_and_the_others_go_on() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_stops_when_the_metadata_log_fails() {
+    let files = FaultyFiles::new();
+    let broker = Running::start(&files).await;
+    assert_eq!(broker.create("t", 1, &[]).await, NONE);
+    files.fail(fault(Operation::Sync, "__cluster_metadata-0/00000000000000000000.log", ErrorKind::Other));
+    assert_eq!(broker.create("u", 1, &[]).await, code(KafkaStorageError));
+    let Reason::Fatal(why) = broker.shell.shutdown.requested().await else { panic!("not a signal") };
+    assert!(why.contains("the metadata log has failed"), "{why}");
+    broker.stop().await;
+    files.heal();
+    let broker = Running::start(&files).await;
+    assert_eq!(broker.produce("t", batch(1), -1).await, (NONE, 0));
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_new_topics_and_takes_them_again() {
+    let files = FaultyFiles::new();
+    let broker = Running::start(&files).await;
+    assert_eq!(broker.create("t", 1, &[]).await, NONE);
+    files.fail(fault(Operation::Write, ".log", ErrorKind::StorageFull));
+    assert_eq!(broker.create("u", 1, &[]).await, code(KafkaStorageError));
+    files.heal();
+    assert_eq!(broker.create("u", 1, &[]).await, NONE);
+    assert_eq!(broker.produce("u", batch(1), -1).await, (NONE, 0));
+    broker.stop().await;
+}
