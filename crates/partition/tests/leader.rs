@@ -5,6 +5,7 @@ use std::future::Future as _;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -32,10 +33,17 @@ struct Owner {
     descriptors: Arc<Descriptors>,
     directory: Arc<LogDirectory>,
     told: Mutex<Vec<String>>,
+    /// When there are some: a flush tells that it has begun, and goes on when it is told to.
+    gates: Mutex<Option<(Sender<()>, Receiver<()>)>>,
 }
 
 impl OpenLog for Owner {
     fn stamp(&self, _: &PartitionKey) -> Result<(), LogError> {
+        if let Some((begun, go_on)) = self.gates.lock().unwrap().take() {
+            begun.send(()).unwrap();
+            go_on.recv().unwrap();
+            self.note("flushed".to_owned());
+        }
         Ok(())
     }
 
@@ -83,6 +91,7 @@ fn led() -> (FaultyFiles, Arc<Owner>, Arc<Partition>) {
         descriptors: Descriptors::new(files.shared(), 16),
         directory: Arc::new(directory),
         told: Mutex::default(),
+        gates: Mutex::default(),
     });
     let settings = Arc::new(TopicSettings {
         log: LogConfig::default(),
@@ -245,4 +254,29 @@ fn nothing_is_written_in_a_directory_that_another_log_has_made_suspect() {
     partition.flush_now();
     assert_eq!(files.operation_count(), before);
     assert!(partition.failure().unwrap().contains("another log failed"));
+}
+
+#[test]
+fn a_partition_retires_after_the_sync_that_is_under_way() {
+    let (_, owner, partition) = led();
+    append(&partition, Acks::Leader).unwrap();
+    owner.take();
+    let ((begun, has_begun), (go, go_on)) = (channel(), channel());
+    *owner.gates.lock().unwrap() = Some((begun, go_on));
+    std::thread::scope(|scope| {
+        scope.spawn(|| partition.flush_now());
+        has_begun.recv().unwrap();
+        let (retired, is_retired) = channel();
+        let (partition, owner) = (&partition, &owner);
+        scope.spawn(move || {
+            drop(partition.retire());
+            owner.note("retired".to_owned());
+            // Nobody listens any more when it waited, as it should.
+            retired.send(()).ok();
+        });
+        // One that does not wait comes through here, and is seen by the order.
+        is_retired.recv_timeout(Duration::from_millis(50)).ok();
+        go.send(()).unwrap();
+    });
+    assert_eq!(owner.take(), ["flushed", "retired"]);
 }
