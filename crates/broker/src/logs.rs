@@ -208,6 +208,7 @@ impl Logs {
             if let Err(error) = place.directory.write_checkpoints(progress) {
                 let directory = place.directory.path().display();
                 tracing::error!(%directory, %error, "could not write the checkpoints");
+                self.blame(&place.directory, &format!("cannot write the checkpoints: {error}"), &error);
                 all_written = false;
             }
         }
@@ -240,6 +241,7 @@ impl Logs {
                 Ok(renamed) => remove(directory.clone(), renamed),
                 Err(error) => {
                     tracing::error!(directory = %directory.path().display(), %error, "could not delete partitions");
+                    self.blame(directory, &format!("cannot rename deleted partitions: {error}"), &error);
                 }
             }
         }
@@ -298,6 +300,14 @@ impl Logs {
             } else if let Err(error) = directory.close_clean(broker_epoch) {
                 tracing::error!(directory = %path, %error, "could not mark the stop as clean");
             }
+        }
+    }
+
+    /// A failed write or sync takes the directory offline, unless it was for want of space.
+    fn blame(&self, directory: &LogDirectory, why: &str, error: &std::io::Error) {
+        if !is_no_space(error) {
+            directory.fence(why);
+            self.trouble.notify_one();
         }
     }
 

@@ -179,3 +179,24 @@ async fn a_full_disk_refuses_new_topics_and_takes_them_again() {
     assert_eq!(broker.produce("u", batch(1), -1).await, (NONE, 0));
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_cannot_be_written_is_not_promised() {
+    for (error, fatal) in [(ErrorKind::StorageFull, false), (ErrorKind::Other, true)] {
+        let files = FaultyFiles::new();
+        let broker = Running::start(&files).await;
+        assert_eq!(broker.create("t", 1, &[]).await, NONE);
+        assert_eq!(broker.produce("t", batch(5), -1).await, (NONE, 0));
+        files.fail(fault(Operation::Write, "log-start-offset-checkpoint.tmp", error));
+        assert_eq!(broker.delete_records("t", 3).await, (code(KafkaStorageError), -1));
+        if fatal {
+            let Reason::Fatal(why) = broker.shell.shutdown.requested().await else { panic!("not a signal") };
+            assert!(why.contains("cannot write the checkpoints"), "{why}");
+        } else {
+            files.heal();
+            assert_eq!(broker.delete_records("t", 3).await, (NONE, 3));
+        }
+        broker.stop().await;
+        assert_eq!(exists(&files, &format!("/data/{CLEAN_SHUTDOWN_FILE}")), !fatal);
+    }
+}
