@@ -94,6 +94,8 @@ struct Inner<E> {
     /// Entries in the file; `None` until somebody looks.
     in_file: Option<usize>,
     pending: Vec<E>,
+    /// The segment is out of the log: nothing is written any more, its name may be another's.
+    is_retired: bool,
     /// The file may hold entries that do not count.
     is_stale: bool,
     /// Index of the first entry of the block in memory, and the block.
@@ -115,12 +117,14 @@ impl<E: IndexEntry> SparseIndex<E> {
         let in_file = is_new.then_some(0);
         Self {
             slot: descriptors.slot(path, Open::Create),
-            inner: Mutex::new(Inner { in_file, pending: Vec::new(), is_stale: is_new, block: None }),
+            inner: Mutex::new(Inner {
+                in_file,
+                pending: Vec::new(),
+                is_retired: false,
+                is_stale: is_new,
+                block: None,
+            }),
         }
-    }
-
-    pub(crate) fn slot(&self) -> &DescriptorSlot {
-        &self.slot
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<E>> {
@@ -159,7 +163,8 @@ impl<E: IndexEntry> SparseIndex<E> {
 
     /// Forgets all entries. The file stays as it is until the next flush.
     pub(crate) fn clear(&self) {
-        *self.lock() = Inner { in_file: Some(0), pending: Vec::new(), is_stale: true, block: None };
+        *self.lock() =
+            Inner { in_file: Some(0), pending: Vec::new(), is_retired: false, is_stale: true, block: None };
     }
 
     /// Drops the entries from the first for which `is_kept` is false.
@@ -183,9 +188,31 @@ impl<E: IndexEntry> SparseIndex<E> {
         self.lock().pending.len() >= FLUSH_ENTRIES
     }
 
+    /// From here on nothing is written.
+    pub(crate) fn retire(&self) {
+        self.lock().is_retired = true;
+    }
+
+    /// Writes what has gathered, durably. A full disk is no error.
+    pub(crate) fn flush_and_sync(&self) -> io::Result<()> {
+        let file = self.flush().and_then(|()| {
+            let inner = self.lock();
+            if inner.is_retired || inner.is_stale { Ok(None) } else { self.slot.get().map(Some) }
+        });
+        match file {
+            Ok(Some(file)) => file.sync_data(),
+            Ok(None) => Ok(()),
+            Err(error) if crate::log::is_no_space(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes what has gathered. A full disk is no error: the entries stay in memory.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let mut inner = self.lock();
+        if inner.is_retired {
+            return Ok(());
+        }
         let in_file = inner.in_file(&self.slot)?;
         if inner.pending.is_empty() && !inner.is_stale {
             return Ok(());

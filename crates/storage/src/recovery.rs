@@ -14,7 +14,9 @@ use crate::checkpoint::CheckpointError;
 use crate::epochs::LeaderEpochs;
 use crate::files::Entry;
 use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
-use crate::log::{DELETED_SUFFIX, DamagedRange, Log, LogError, OpenFrom, RecoveryReport, SIDE_EXTENSIONS};
+use crate::log::{
+    DELETED_SUFFIX, DamagedRange, Log, LogError, OpenFrom, RecoveryReport, SIDE_EXTENSIONS, UNSYNCED_MARK,
+};
 use crate::producers::{ProducerStates, SnapshotError, snapshot_file_name, snapshot_offset};
 use crate::segment::{RELATIVE_MAX, Segment, SegmentError, Walk, segment_path};
 
@@ -45,6 +47,7 @@ pub(crate) fn recover(
     let (epochs_known, epochs) = read_epochs(&log)?;
     log.epochs = epochs.clone();
     add_segments(&mut log, &entries);
+    let marked = marked_segments(&entries);
     remove_leftovers(&log, &entries)?;
     if log.segments.is_empty() {
         // What is left of a log that was emptied says nothing about the next one.
@@ -55,8 +58,9 @@ pub(crate) fn recover(
     if from.clean && load_end(&mut log) {
         log.durable_offset = log.end_offset;
     } else {
-        scan(&mut log, from.recovery_point, on_damage, &mut report)?;
+        scan(&mut log, &marked, from.recovery_point, on_damage, &mut report)?;
     }
+    remove_marks(&log, &marked)?;
     check_indexes(&mut log, &entries, from.clean, &mut report)?;
     check_bounds(&mut log, from, now_ms)?;
     if epochs_known || log.segments.iter().all(Segment::was_scanned) {
@@ -88,6 +92,30 @@ fn base_offset_of(name: &str, extension: &str) -> Option<Offset> {
     let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
     let is_plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     is_plain.then(|| digits.parse().ok().map(Offset)).flatten()
+}
+
+/// The segments that began before all before them was on disk.
+fn marked_segments(entries: &[Entry]) -> BTreeSet<Offset> {
+    entries.iter().filter_map(|entry| base_offset_of(&entry.name, UNSYNCED_MARK)).collect()
+}
+
+/// Everything is on disk now. Before anything new is: a mark that stays would make a later loss look harmless.
+fn remove_marks(log: &Log, marked: &BTreeSet<Offset>) -> Result<(), LogError> {
+    for &base_offset in marked {
+        let path = segment_path(&log.dir, base_offset, UNSYNCED_MARK);
+        match log.files().remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(LogError::io(format!("cannot remove {}", path.display()), error));
+            }
+            _ => {}
+        }
+    }
+    if marked.is_empty() { Ok(()) } else { sync_dir(log) }
+}
+
+fn sync_dir(log: &Log) -> Result<(), LogError> {
+    let synced = log.files().sync_dir(&log.dir);
+    synced.map_err(|error| LogError::io(format!("cannot sync {}", log.dir.display()), error))
 }
 
 fn add_segments(log: &mut Log, entries: &[Entry]) {
@@ -144,6 +172,7 @@ fn load_end(log: &mut Log) -> bool {
 
 fn scan(
     log: &mut Log,
+    marked: &BTreeSet<Offset>,
     recovery_point: Offset,
     on_damage: OnDamage,
     report: &mut RecoveryReport,
@@ -158,17 +187,17 @@ fn scan(
     let mut expected = scan_start;
     for index in first..log.segments.len() {
         let base_offset = log.segments[index].base_offset;
-        if index > first && is_out_of_line(log, index, expected) {
+        if index > first && is_out_of_line(log, marked, index, expected) {
             let why = format!("offset {expected} should come next, not {base_offset}");
             let torn = Torn { position: log.segments[index - 1].size_bytes, offset: expected, why };
             if base_offset < expected && on_damage == OnDamage::Refuse {
                 return Err(damaged(log, index - 1, &torn, Some(base_offset)));
             }
-            end_at(log, index - 1, torn, recovery_point, on_damage, report)?;
+            end_at(log, marked, index - 1, torn, recovery_point, on_damage, report)?;
             return sync_scanned(log, first);
         }
         if let Some(torn) = scan_segment(log, index, report)? {
-            end_at(log, index, torn, recovery_point, on_damage, report)?;
+            end_at(log, marked, index, torn, recovery_point, on_damage, report)?;
             return sync_scanned(log, first);
         }
         expected = log.segments[index].next_offset;
@@ -180,13 +209,16 @@ fn scan(
         let why = format!("the log ends, but was on disk up to offset {recovery_point}");
         return Err(damaged(log, last, &Torn { position, offset: expected, why }, None));
     }
-    if expected > recovery_point { sync_scanned(log, first) } else { Ok(()) }
+    if expected > recovery_point || !marked.is_empty() { sync_scanned(log, first) } else { Ok(()) }
 }
 
 /// Whether the segment at `index` does not go on where the one before ends.
-fn is_out_of_line(log: &Log, index: usize, expected: Offset) -> bool {
+fn is_out_of_line(log: &Log, marked: &BTreeSet<Offset>, index: usize, expected: Offset) -> bool {
     let base_offset = log.segments[index].base_offset;
-    base_offset < expected || base_offset > expected && !log.config.compact_enabled
+    base_offset < expected || {
+        let may_have_gap = log.config.compact_enabled && !marked.contains(&base_offset);
+        base_offset > expected && !may_have_gap
+    }
 }
 
 /// What was found above the recovery point may be in the page cache only: a killed process leaves it there.
@@ -255,6 +287,7 @@ fn continues(segment: &Segment, header: &BatchHeader, compact_enabled: bool) -> 
 /// The segment at `index` is whole up to `torn` only: the end of the log, or damage.
 fn end_at(
     log: &mut Log,
+    marked: &BTreeSet<Offset>,
     index: usize,
     torn: Torn,
     recovery_point: Offset,
@@ -262,14 +295,14 @@ fn end_at(
     report: &mut RecoveryReport,
 ) -> Result<(), LogError> {
     if on_damage == OnDamage::Refuse {
-        let follower = next_whole_batch(log, index, &torn)?;
+        let follower = next_whole_batch(log, marked, index, &torn)?;
         if follower.is_some() || torn.offset < recovery_point {
             return Err(damaged(log, index, &torn, follower));
         }
     }
     let what =
         |error: SegmentError| LogError::io("cannot cut the torn end of the log", io::Error::other(error));
-    // Later segments hold nothing whole. From the end, so that what a crash leaves has no gap.
+    // Later segments hold nothing whole, or nothing that was durable. From the end, so that what a crash leaves has no gap.
     while log.segments.len() > index + 1 {
         let Some(segment) = log.segments.pop_back() else { break };
         report.cut_bytes += segment.size_bytes;
@@ -281,7 +314,7 @@ fn end_at(
             }
         }
     }
-    log.files().sync_dir(&log.dir).map_err(|error| what(error.into()))?;
+    sync_dir(log)?;
     let segment = &mut log.segments[index];
     let size_bytes = segment.log.get().and_then(|file| file.size_bytes()).map_err(|e| what(e.into()))?;
     report.cut_bytes += size_bytes.saturating_sub(torn.position);
@@ -295,8 +328,16 @@ fn end_at(
 }
 
 /// The offset of the first whole batch behind the tear, in this segment or a later one.
-fn next_whole_batch(log: &Log, index: usize, torn: &Torn) -> Result<Option<Offset>, LogError> {
-    for (i, segment) in log.segments.iter().enumerate().skip(index) {
+fn next_whole_batch(
+    log: &Log,
+    marked: &BTreeSet<Offset>,
+    index: usize,
+    torn: &Torn,
+) -> Result<Option<Offset>, LogError> {
+    // A marked segment holds nothing that was ever durable, nor does any after it.
+    let is_next_marked = log.segments.get(index + 1).is_some_and(|next| marked.contains(&next.base_offset));
+    let count = if is_next_marked { 1 } else { usize::MAX };
+    for (i, segment) in log.segments.iter().enumerate().skip(index).take(count) {
         let find = || {
             let file = segment.log.get()?;
             let size_bytes = file.size_bytes()?;
@@ -369,7 +410,10 @@ fn check_indexes(
             || has_shape(base_offset, "index", OffsetEntry::BYTES)
                 && has_shape(base_offset, "timeindex", TimeEntry::BYTES)
                 && (is_clean || segment.has_sound_indexes());
-        if !is_good {
+        if segment.was_scanned() {
+            let sealed = segment.seal_durably();
+            sealed.map_err(|error| log.segment_error(&log.segments[i], base_offset, error.into()))?;
+        } else if !is_good {
             let rebuilt = segment.rebuild_indexes(interval_bytes);
             rebuilt.map_err(|error| log.segment_error(&log.segments[i], base_offset, error))?;
             report.indexes_rebuilt += 2;
@@ -481,9 +525,7 @@ fn remove_snapshots_above(log: &Log, offsets: &[Offset], end: Offset) -> Result<
         is_removed = true;
     }
     if is_removed {
-        log.files()
-            .sync_dir(&log.dir)
-            .map_err(|error| LogError::io(format!("cannot sync {}", log.dir.display()), error))?;
+        sync_dir(log)?;
     }
     Ok(())
 }

@@ -208,12 +208,30 @@ impl Segment {
         Ok(())
     }
 
-    /// Completes and writes the indexes: the segment is closed, or the log is.
-    pub(crate) fn seal(&mut self) -> io::Result<()> {
+    /// Completes the indexes, in memory: the segment is closed.
+    pub(crate) fn complete(&mut self) {
         self.push_time();
         self.tail = VecDeque::new();
+    }
+
+    /// The segment goes out of the log: before its files are renamed.
+    pub(crate) fn retire(&self) {
+        self.offsets.retire();
+        self.times.retire();
+    }
+
+    /// Completes and writes the indexes: the segment is closed, or the log is.
+    pub(crate) fn seal(&mut self) -> io::Result<()> {
+        self.complete();
         self.offsets.flush()?;
         self.times.flush()
+    }
+
+    /// Like [`Segment::seal`], and durable.
+    pub(crate) fn seal_durably(&mut self) -> io::Result<()> {
+        self.complete();
+        self.offsets.flush_and_sync()?;
+        self.times.flush_and_sync()
     }
 
     fn relative(&self, offset: Offset) -> u32 {

@@ -20,6 +20,7 @@ use ottla_storage::log::{Log, LogConfig, LogError};
 const SEEDS: std::ops::Range<u64> = 0..12;
 const STEPS: usize = 70;
 const IMAGES_MIN: usize = 5_000;
+const UNSYNCED_ROLLS_MIN: usize = 2_000;
 const IMAGES_PER_MOMENT: [(Survival, u64); 5] = [
     (Survival::All, 2),
     (Survival::SyncedOnly, 1),
@@ -100,14 +101,24 @@ fn check_image(run: &Run, at: usize, image: &FaultyFiles, survival: Survival) ->
     was_damaged
 }
 
+fn has_unsynced_roll(image: &FaultyFiles) -> bool {
+    let entries = image.list(&dir()).unwrap_or_default();
+    let has = |name: String| entries.iter().any(|entry| entry.name == name);
+    entries
+        .iter()
+        .filter_map(|entry| entry.name.strip_suffix(".unsynced"))
+        .any(|base| has(format!("{base}.log")))
+}
+
 #[test]
 fn what_is_durable_survives_a_power_loss_at_any_moment() {
     let mut seen = HashSet::new();
     let mut by_survival: BTreeMap<Survival, usize> = BTreeMap::new();
     let mut by_operation: BTreeMap<String, usize> = BTreeMap::new();
-    let mut damaged = 0;
-    for seed in SEEDS {
-        let run = Run::new(seed, STEPS);
+    let (mut damaged, mut with_unsynced_rolls) = (0, 0);
+    let runs = SEEDS.map(|seed| (seed, Run::new(seed, STEPS)));
+    let rolling = (0..6).map(|seed| (100 + seed, Run::with_unsynced_rolls(seed, STEPS)));
+    for (seed, run) in runs.chain(rolling) {
         let history = run.files.history();
         for at in run.first_operation..=history.len() {
             for (survival, images) in IMAGES_PER_MOMENT {
@@ -116,6 +127,7 @@ fn what_is_durable_survives_a_power_loss_at_any_moment() {
                     if !seen.insert(image.content_hash()) {
                         continue;
                     }
+                    with_unsynced_rolls += usize::from(has_unsynced_roll(&image));
                     let context = format!("seed {seed}, operation {at}, {survival:?}, image {image_seed}");
                     let checked = std::panic::catch_unwind(|| check_image(&run, at, &image, survival));
                     let Ok(was_damaged) = checked else {
@@ -130,10 +142,12 @@ fn what_is_durable_survives_a_power_loss_at_any_moment() {
         }
     }
     println!("{} distinct crash images, {damaged} of them with whole batches behind a hole", seen.len());
+    println!("{with_unsynced_rolls} of them with a segment that began before the one before was synced");
     println!("by what survived: {by_survival:?}");
     println!("by the operation that was next: {by_operation:?}");
     assert!(seen.len() >= IMAGES_MIN, "{} images", seen.len());
     assert!(damaged > 0, "no image had a hole");
+    assert!(with_unsynced_rolls >= UNSYNCED_ROLLS_MIN, "{with_unsynced_rolls} images with unsynced rolls");
     for kind in ["Write", "Sync", "Rename", "Remove", "SetLen", "Create", "SyncDir"] {
         assert!(by_operation.get(kind).is_some_and(|&count| count > 20), "{kind}: {by_operation:?}");
     }
@@ -284,6 +298,87 @@ fn damage_is_cut_only_at_the_end_above_the_recovery_point() {
     expect_damage(opened_after(6, flip_last), 4, None);
     expect_damage(opened_after(6, shorten), 4, None);
     expect_damage(opened_after(0, flip_middle), 2, Some(4));
+}
+
+/// Two segments of three batches; what the first one's end lacks is a loss only if the second had counted as durable.
+#[test]
+fn a_hole_before_a_segment_that_was_never_durable_is_an_end() {
+    for is_synced in [false, true] {
+        let files = FaultyFiles::new();
+        let config = LogConfig::default();
+        let mut log = open(&files, &config).unwrap();
+        for i in 0..6 {
+            if i == 3 {
+                log.roll(now_ms()).unwrap();
+            }
+            let one = batch(Offset(i * 2), 0, 2, 500, None);
+            log.append(&one.header, &one.payload, now_ms()).unwrap();
+        }
+        let size_bytes = log.size_bytes();
+        if is_synced {
+            assert_eq!(log.sync().unwrap(), Offset(12));
+        }
+        drop(log);
+        assert_eq!(has_unsynced_roll(&files), !is_synced);
+        let first = dir().join("00000000000000000000.log");
+        files.open(&first, Open::ReadWrite).unwrap().set_len(size_bytes / 3).unwrap();
+        match open(&files, &config) {
+            Ok(log) => {
+                assert!(!is_synced);
+                assert_eq!((log.end_offset(), log.segment_count()), (Offset(4), 1));
+                assert!(files.list(&dir()).unwrap().iter().all(|entry| !entry.name.ends_with(".unsynced")));
+            }
+            Err(LogError::Damaged(range)) => {
+                assert!(is_synced, "{range}");
+                assert_eq!((range.from, range.until), (Offset(4), Some(Offset(6))));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A roll is for a ticket to sync: appends only write.
+#[test]
+fn appends_never_sync() {
+    use ottla_storage::files::faulty::Operation;
+    let files = FaultyFiles::new();
+    files.create_dir_all(Path::new(crash_run::DATA)).unwrap();
+    files.sync_dir(Path::new("/")).unwrap();
+    let before = files.operation_count();
+    let config = LogConfig { segment_bytes: 3_000, ..LogConfig::default() };
+    let mut log = open(&files, &config).unwrap();
+    for i in 0..40 {
+        let one = batch(Offset(i * 2), i as i32 / 7, 2, 500, Some((5, i as i32 * 2)));
+        log.append(&one.header, &one.payload, now_ms()).unwrap();
+    }
+    assert!(log.segment_count() > 5);
+    let is_sync = |operation: &Operation| matches!(operation, Operation::Sync | Operation::SyncDir);
+    assert_eq!(files.history()[before..].iter().filter(|operation| is_sync(operation)).count(), 0);
+    assert_eq!(log.sync().unwrap(), Offset(80));
+    let image = files.crash_image(files.operation_count(), Survival::SyncedOnly, 0);
+    assert_eq!(open(&image, &config).unwrap().end_offset(), Offset(80));
+}
+
+/// A segment that could not be begun leaves no mark that a later one of its name would bear.
+#[test]
+fn a_roll_without_room_leaves_no_mark() {
+    use ottla_storage::files::faulty::{Fault, Operation};
+    let files = FaultyFiles::new();
+    let mut log = open(&files, &LogConfig::default()).unwrap();
+    let one = batch(Offset(0), 0, 2, 500, None);
+    log.append(&one.header, &one.payload, now_ms()).unwrap();
+    files.fail(Fault {
+        operation: Operation::Create,
+        path_suffix: "2.log".into(),
+        after: 0,
+        error: io::ErrorKind::StorageFull,
+        written_bytes: 0,
+    });
+    assert!(matches!(log.roll(now_ms()), Err(LogError::NoSpace)));
+    files.heal();
+    assert_eq!(log.sync().unwrap(), Offset(2));
+    log.roll(now_ms()).unwrap();
+    assert!(!has_unsynced_roll(&files));
 }
 
 /// The base offset is outside the checksum: only its neighbours show that it is wrong.

@@ -1,16 +1,17 @@
 //! The end of the log: appending, and closing one segment for the next.
 
 use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ottla_protocol::ids::Offset;
 use ottla_protocol::records::{BatchHeader, HEADER_BYTES};
 
+use super::rolled::{Rolled, Snapshot, UNSYNCED_MARK};
 use super::{Log, LogError, is_no_space};
 use crate::files::{File, Open};
 use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
-use crate::producers::snapshot_file_name;
-use crate::segment::{RELATIVE_MAX, Segment};
+use crate::segment::{RELATIVE_MAX, Segment, segment_path};
 
 impl Log {
     /// Appends one batch: `header.base_offset` is [`Log::end_offset`] (or above, where a compacted leader has a gap), its
@@ -61,14 +62,16 @@ impl Log {
         };
         let position = active.size_bytes;
         let file = match &self.unsynced.data {
-            Some(file) => Arc::clone(file),
+            Some((file, _)) => Arc::clone(file),
             None => {
-                active.log.pin().map_err(|error| LogError::io("cannot open the active segment", error))?
+                let pinned = active.log.pin();
+                let file = pinned.map_err(|error| LogError::io("cannot open the active segment", error))?;
+                self.unsynced.data = Some((Arc::clone(&file), Arc::clone(&active.log)));
+                file
             }
         };
         let head = header.encode();
         let written = file.write_all_at(&mut [IoSlice::new(&head), IoSlice::new(payload)], position);
-        self.unsynced.data = Some(Arc::clone(&file));
         self.is_changed = true;
         match written {
             Ok(()) => Ok(()),
@@ -172,36 +175,64 @@ impl Log {
         {
             return Ok(());
         }
-        self.sync_active_data()?;
-        self.seal_active()?;
-        if let Some(active) = self.segments.back() {
-            let files = active.offsets.slot().get().and_then(|index| Ok([index, active.times.slot().get()?]));
-            self.unsynced
-                .indexes
-                .extend(files.map_err(|error| self.creation_error("cannot open an index in", error))?);
+        let is_synced = self.unsynced.data.is_none() && self.in_flight.is_empty();
+        let mark = if is_synced { None } else { self.make_mark(base_offset)? };
+        if let Err(error) = self.add_segment(base_offset) {
+            self.unmake_mark(mark.as_deref())?;
+            return Err(error);
         }
-        if let Err(error) = self.write_snapshot() {
-            return Err(self.fence("cannot write a producer snapshot", &error));
+        let is_noted = self.snapshot_at.replace(self.end_offset) == Some(self.end_offset);
+        let snapshot = (!is_noted).then(|| Snapshot::of(&self.producers, &self.dir, self.end_offset));
+        let data = self.unsynced.data.take();
+        if let Some(closed) = self.segments.iter_mut().nth_back(1) {
+            closed.complete();
+            let rolled = Rolled::new(base_offset, data, &closed.offsets, &closed.times, mark, snapshot);
+            self.unsynced.rolled.push(Arc::new(rolled));
         }
         self.unsynced.epochs |= std::mem::take(&mut self.epochs_changed);
-        self.add_segment(base_offset)
+        Ok(())
     }
 
-    /// What is in the active segment is on disk after this, though its name may not be.
-    pub(super) fn sync_active_data(&mut self) -> Result<(), LogError> {
-        let Some(active) = self.segments.back() else { return Ok(()) };
-        if self.unsynced.data.is_none() && !self.is_syncing {
-            return Ok(());
+    /// Before the segment that it stands for. On a full disk there is none: recovery is more careful then.
+    fn make_mark(&mut self, base_offset: Offset) -> Result<Option<PathBuf>, LogError> {
+        let mark = segment_path(&self.dir, base_offset, UNSYNCED_MARK);
+        match self.files().open(&mark, Open::Create) {
+            Err(error) if is_no_space(&error) => Ok(None),
+            Err(error) => Err(self.creation_error("cannot mark a segment in", error)),
+            Ok(_) => Ok(Some(mark)),
         }
-        // Also what a ticket has begun to sync: nobody knows how far it is.
-        let slot = Arc::clone(&active.log);
-        if let Err(error) = slot.get().and_then(|file| file.sync_data()) {
+    }
+
+    /// There is no such segment after all: a later one must not find the mark.
+    fn unmake_mark(&mut self, mark: Option<&Path>) -> Result<(), LogError> {
+        let Some(mark) = mark else { return Ok(()) };
+        // Durable with the next ticket.
+        self.unsynced.dir = true;
+        self.files().remove_file(mark).map_err(|error| self.fence("cannot remove a mark", &error))
+    }
+
+    /// What is in the segments is on disk after this, though their names may not be.
+    pub(super) fn sync_all_data(&mut self) -> Result<(), LogError> {
+        let rolled = self.rolled();
+        let active = self.in_flight.data.iter().chain(self.unsynced.data.iter().map(|(file, _)| file));
+        let sync = || {
+            // Also what a ticket has begun to sync: nobody knows how far it is.
+            rolled.iter().try_for_each(|rolled| rolled.sync_data())?;
+            active.cloned().try_for_each(|file| file.sync_data())?;
+            rolled.iter().try_for_each(|rolled| rolled.remove_mark(self.files()))
+        };
+        if let Err(error) = sync() {
             return Err(self.fence("sync failed", &error));
         }
-        if self.unsynced.data.take().is_some() {
+        if let Some((_, slot)) = self.unsynced.data.take() {
             slot.unpin();
         }
         Ok(())
+    }
+
+    /// The closed segments that no ticket has brought to disk yet, the oldest first.
+    pub(super) fn rolled(&self) -> Vec<Arc<Rolled>> {
+        self.in_flight.rolled.iter().chain(&self.unsynced.rolled).cloned().collect()
     }
 
     fn seal_active(&mut self) -> Result<(), LogError> {
@@ -209,30 +240,15 @@ impl Log {
         active.seal().map_err(|error| self.fence("cannot write an index", &error))
     }
 
-    /// Writes the producers' snapshot at the end of the log, durably unless there are none. A full disk is no error: the
-    /// log itself says it too.
-    pub(super) fn write_snapshot(&mut self) -> io::Result<()> {
-        if self.snapshot_at == Some(self.end_offset) {
-            return Ok(());
-        }
-        let written = if self.producers.is_empty() {
-            // Only spares the next opening a walk.
-            let path = self.dir.join(snapshot_file_name(self.end_offset));
-            self.files().open(&path, Open::Create).and_then(|file| {
-                file.set_len(0)?;
-                file.write_all_at(&mut [IoSlice::new(&self.producers.encode())], 0)
-            })
-        } else {
-            self.producers.write_snapshot(self.files(), &self.dir, self.end_offset)
-        };
-        match written {
-            Err(error) if is_no_space(&error) => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => {
+    /// Writes the producers' snapshot at the end of the log.
+    fn write_snapshot(&mut self) -> io::Result<()> {
+        if self.snapshot_at != Some(self.end_offset) {
+            let snapshot = Snapshot::of(&self.producers, &self.dir, self.end_offset);
+            if snapshot.write(self.files())? {
                 self.snapshot_at = Some(self.end_offset);
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Syncs everything and writes indexes and snapshot, so that the log can be opened as clean. Nothing is appended after.

@@ -1,11 +1,13 @@
 //! One partition's log: segments in a directory. One owner, who holds a lock around it; no clock, no thread, nothing async.
 //!
-//! Appending writes one batch at the end of the active segment; syncing happens beside it, by tickets. A segment is synced
-//! before the next one begins, so only the active one ever has unsynced data: after a power loss all damage is at the end.
+//! Appending writes one batch at the end of the active segment; syncing happens beside it, by tickets, oldest segment first.
+//! A segment that begins before the one before it is synced bears a mark until then, so that recovery knows a hole between
+//! them from a loss.
 
 mod append;
 mod config;
 mod read;
+mod rolled;
 mod sync;
 mod trim;
 
@@ -22,8 +24,11 @@ use crate::files::{File, Files};
 use crate::producers::ProducerStates;
 use crate::segment::{Segment, SegmentError, segment_path};
 
+use rolled::{Pinned, Rolled};
+
 pub use config::{DamagedRange, LogConfig, LogError, OpenFrom, RecoveryReport};
 pub use read::{LogSlice, TimestampOffset};
+pub(crate) use rolled::UNSYNCED_MARK;
 pub use sync::SyncTicket;
 pub use trim::RemovedSegment;
 pub(crate) use trim::{DELETED_SUFFIX, SIDE_EXTENSIONS};
@@ -47,8 +52,8 @@ pub struct Log {
     pub(crate) unsynced: Unsynced,
     /// Rises with every truncation: a sync that began before says nothing about what came after.
     truncations: u64,
-    /// A ticket with data is out.
-    is_syncing: bool,
+    /// What a ticket that is out syncs; nobody knows how far it is.
+    in_flight: InFlight,
     /// Whether anything was written since the log was opened as clean.
     pub(crate) is_changed: bool,
     /// What stands in the producers' last snapshot; none is written twice.
@@ -60,15 +65,28 @@ pub struct Log {
 /// What the next sync has to bring to disk.
 #[derive(Debug, Default)]
 pub(crate) struct Unsynced {
+    /// Closed segments, the oldest first.
+    rolled: Vec<Arc<Rolled>>,
     /// The active segment's file, pinned, when it has unsynced data.
-    pub(crate) data: Option<Arc<dyn File>>,
+    data: Option<Pinned>,
     pub(crate) epochs: bool,
     /// Names were made in the log's directory.
     pub(crate) dir: bool,
     /// The directory itself is new.
     pub(crate) parent: bool,
-    /// Index files of closed segments: once they lie below the recovery point, nobody checks them.
-    pub(crate) indexes: Vec<Arc<dyn File>>,
+}
+
+/// The data of a ticket that is out.
+#[derive(Debug, Default)]
+struct InFlight {
+    rolled: Vec<Arc<Rolled>>,
+    data: Option<Arc<dyn File>>,
+}
+
+impl InFlight {
+    fn is_empty(&self) -> bool {
+        self.rolled.is_empty() && self.data.is_none()
+    }
 }
 
 impl Log {
@@ -124,7 +142,7 @@ impl Log {
             producers: ProducerStates::default(),
             unsynced: Unsynced::default(),
             truncations: 0,
-            is_syncing: false,
+            in_flight: InFlight::default(),
             is_changed: false,
             snapshot_at: None,
             deleted: Vec::new(),
@@ -159,8 +177,8 @@ impl Log {
     /// Whether something waits for a sync.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        let Unsynced { data, epochs, dir, parent, indexes } = &self.unsynced;
-        data.is_some() || *epochs || *dir || *parent || !indexes.is_empty()
+        let Unsynced { rolled, data, epochs, dir, parent } = &self.unsynced;
+        !rolled.is_empty() || data.is_some() || *epochs || *dir || *parent
     }
 
     /// Why nothing is appended any more, after a failed write or sync.

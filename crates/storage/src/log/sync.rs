@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ottla_protocol::ids::Offset;
 
-use super::{Log, LogError, Unsynced, is_no_space};
-use crate::descriptors::DescriptorSlot;
+use super::rolled::{Pinned, Rolled};
+use super::{InFlight, Log, LogError, Unsynced, is_no_space};
 use crate::epochs::LeaderEpochs;
-use crate::files::{File, Files};
+use crate::files::Files;
 use crate::index::{OffsetEntry, SparseIndex, TimeEntry};
 
 /// The active segment's indexes, when enough has gathered in them.
@@ -24,11 +24,12 @@ pub struct SyncTicket {
     dir: PathBuf,
     up_to: Offset,
     truncations: u64,
-    data: Option<(Arc<dyn File>, Arc<DescriptorSlot>)>,
+    /// Closed segments, the oldest first, and then the active one: later data may be on disk only behind earlier.
+    rolled: Vec<Arc<Rolled>>,
+    data: Option<Pinned>,
     epochs: Option<LeaderEpochs>,
     sync_dir: bool,
     sync_parent: bool,
-    indexes: Vec<Arc<dyn File>>,
     flush: Option<Indexes>,
     epochs_missed: AtomicBool,
     succeeded: AtomicBool,
@@ -56,11 +57,15 @@ impl SyncTicket {
             offsets.flush()?;
             times.flush()?;
         }
-        for file in &self.indexes {
-            file.sync_data()?;
+        for rolled in &self.rolled {
+            rolled.sync_data()?;
         }
         if let Some((file, _)) = &self.data {
             file.sync_data()?;
+        }
+        for rolled in &self.rolled {
+            rolled.write_side_files(&*self.files)?;
+            rolled.remove_mark(&*self.files)?;
         }
         let is_dir_synced = match &self.epochs {
             None => false,
@@ -96,21 +101,23 @@ impl SyncTicket {
 impl Log {
     /// What is to be synced now. One ticket at a time: hand it back before the next.
     pub fn sync_begin(&mut self) -> SyncTicket {
-        let Unsynced { data, epochs, dir, parent, indexes } = std::mem::take(&mut self.unsynced);
+        let Unsynced { rolled, data, epochs, dir, parent } = std::mem::take(&mut self.unsynced);
         let active = self.segments.back();
         let flush = active.filter(|active| active.offsets.wants_flush());
-        self.is_syncing = data.is_some();
+        let file = data.as_ref().map(|(file, _)| Arc::clone(file));
+        self.in_flight = InFlight { rolled: rolled.clone(), data: file };
         SyncTicket {
             files: Arc::clone(self.descriptors.files()),
             dir: self.dir.clone(),
             up_to: self.end_offset,
             truncations: self.truncations,
             // It stays pinned until the ticket is back; an append in between pins it once more.
-            data: data.zip(active.map(|active| Arc::clone(&active.log))),
+            data,
             epochs: epochs.then(|| self.epochs.clone()),
-            sync_dir: dir,
+            // Names of side files and marks come and go with closed segments.
+            sync_dir: dir || !rolled.is_empty(),
+            rolled,
             sync_parent: parent,
-            indexes,
             flush: flush.map(|active| (Arc::clone(&active.offsets), Arc::clone(&active.times))),
             epochs_missed: AtomicBool::new(false),
             succeeded: AtomicBool::new(false),
@@ -124,7 +131,8 @@ impl Log {
     /// `Failed`, now and for ever, when the ticket's sync failed or was not run: what is on disk is unknown, and a second
     /// fdatasync would only pretend.
     pub fn sync_end(&mut self, ticket: SyncTicket) -> Result<Offset, LogError> {
-        self.is_syncing = false;
+        self.in_flight = InFlight::default();
+        ticket.rolled.iter().for_each(|rolled| rolled.unpin());
         if let Some((_, slot)) = &ticket.data {
             slot.unpin();
         }

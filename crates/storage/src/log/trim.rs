@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ottla_protocol::ids::Offset;
 
+use super::rolled::UNSYNCED_MARK;
 use super::{Log, LogError, is_no_space};
 use crate::producers::snapshot_offset;
 use crate::segment::{Segment, segment_path};
@@ -13,7 +14,7 @@ use crate::segment::{Segment, segment_path};
 /// What a segment's files are called once they are out of the log.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 /// A segment's files beside its `.log`.
-pub(crate) const SIDE_EXTENSIONS: [&str; 4] = ["index", "timeindex", "txnindex", "snapshot"];
+pub(crate) const SIDE_EXTENSIONS: [&str; 5] = ["index", "timeindex", "txnindex", "snapshot", UNSYNCED_MARK];
 
 /// A segment that went out of the log; its files are removed after the delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +129,10 @@ impl Log {
         }
         // Names that stand for what follows must be on disk before those go.
         self.sync_names()?;
+        self.write_snapshots_below(count)?;
         for _ in 0..count {
             let Some(segment) = self.segments.pop_front() else { break };
-            if let Err(error) = self.rename_deleted(segment.base_offset, now_ms) {
+            if let Err(error) = self.rename_deleted(&segment, now_ms) {
                 self.segments.push_front(segment);
                 return Err(LogError::io("cannot take a segment out of the log", error));
             }
@@ -141,6 +143,26 @@ impl Log {
             self.set_start(start);
         }
         Ok(removed)
+    }
+
+    /// What only the first `count` segments say about producers is on disk after this, in snapshots. Nothing to do unless
+    /// one of them was closed since the last ticket.
+    fn write_snapshots_below(&mut self, count: usize) -> Result<(), LogError> {
+        let first_kept = self.segments.get(count).map_or(self.end_offset, |segment| segment.base_offset);
+        let rolled = self.rolled();
+        if rolled.iter().any(|rolled| rolled.end <= first_kept) {
+            self.sync_all_data()?;
+            for rolled in rolled {
+                let written = rolled.write_side_files(self.files());
+                written.map_err(|error| self.fence("cannot write a producer snapshot", &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes of producers at a place that is cut off are never written.
+    fn cancel_snapshots_above(&self, end: Offset) {
+        self.rolled().iter().filter(|rolled| rolled.end > end).for_each(|rolled| rolled.cancel_snapshot());
     }
 
     fn set_start(&mut self, start: Offset) {
@@ -160,10 +182,11 @@ impl Log {
     }
 
     /// Renames a segment's files, the `.log` first: without it the others mean nothing.
-    fn rename_deleted(&mut self, base_offset: Offset, now_ms: i64) -> io::Result<()> {
+    fn rename_deleted(&mut self, segment: &Segment, now_ms: i64) -> io::Result<()> {
+        segment.retire();
         let due_ms = now_ms.saturating_add(self.config.file_delete_delay_ms);
         for extension in std::iter::once("log").chain(SIDE_EXTENSIONS) {
-            let path = segment_path(&self.dir, base_offset, extension);
+            let path = segment_path(&self.dir, segment.base_offset, extension);
             let mut renamed = path.clone().into_os_string();
             renamed.push(DELETED_SUFFIX);
             match self.files().rename(&path, renamed.as_ref()) {
@@ -252,7 +275,7 @@ impl Log {
         }
         self.truncations += 1;
         self.is_changed = true;
-        self.sync_active_data()?;
+        self.sync_all_data()?;
         let truncated = self.cut_files(offset, now_ms);
         self.after_truncation(truncated, now_ms)
     }
@@ -263,10 +286,11 @@ impl Log {
         let segment = &self.segments[index];
         let located = segment.locate(offset).map_err(|error| self.segment_error(segment, offset, error))?;
         let end = located.as_ref().map_or(offset, |batch| batch.base_offset.min(offset));
+        self.cancel_snapshots_above(end);
         self.remove_snapshots(|at| at > end).map_err(what)?;
         while self.segments.len() > index + 1 {
             let Some(segment) = self.segments.pop_back() else { break };
-            self.rename_deleted(segment.base_offset, now_ms).map_err(what)?;
+            self.rename_deleted(&segment, now_ms).map_err(what)?;
         }
         // The order on disk: names first, so that no cut segment is followed by another.
         self.sync_all_names().map_err(what)?;
@@ -334,11 +358,12 @@ impl Log {
         if self.segments.is_empty() {
             return Ok(());
         }
-        self.sync_active_data()?;
+        self.sync_all_data()?;
         // From the end, so that what a crash leaves has no gap.
         while let Some(segment) = self.segments.pop_back() {
-            self.rename_deleted(segment.base_offset, now_ms).map_err(what)?;
+            self.rename_deleted(&segment, now_ms).map_err(what)?;
         }
+        self.cancel_snapshots_above(Offset(-1));
         self.remove_snapshots(|_| true).map_err(what)?;
         self.sync_all_names().map_err(what)?;
         // The new segment may bear the name of one that just went: its indexes begin anew.

@@ -145,12 +145,21 @@ pub struct Run {
 impl Run {
     /// Equal seeds, equal runs.
     pub fn new(seed: u64, steps: usize) -> Self {
+        Self::with_pace(seed, steps, Pace { segment_bytes: 4_000, syncs: 7 })
+    }
+
+    /// Like [`Run::new`], with small segments and rare syncs: several segments wait for one.
+    pub fn with_unsynced_rolls(seed: u64, steps: usize) -> Self {
+        Self::with_pace(seed, steps, Pace { segment_bytes: 1_500, syncs: 2 })
+    }
+
+    fn with_pace(seed: u64, steps: usize, pace: Pace) -> Self {
         let files = FaultyFiles::new();
         files.create_dir_all(Path::new(DATA)).unwrap();
         files.sync_dir(Path::new("/")).unwrap();
         let first_operation = files.operation_count();
         let config = LogConfig {
-            segment_bytes: 4_000,
+            segment_bytes: pace.segment_bytes,
             index_interval_bytes: 600,
             retention_bytes: 9_000,
             retention_ms: -1,
@@ -166,6 +175,7 @@ impl Run {
             config: config.clone(),
             log,
             state,
+            syncs: pace.syncs,
             epoch: 0,
             sequences: [0; 3],
         };
@@ -198,6 +208,11 @@ impl Run {
     }
 }
 
+struct Pace {
+    segment_bytes: u64,
+    syncs: u64,
+}
+
 fn reopen(files: &FaultyFiles, config: &LogConfig) -> Log {
     let from = from_checkpoints(files);
     if from.clean {
@@ -214,6 +229,8 @@ struct Driver {
     config: LogConfig,
     log: Log,
     state: State,
+    /// Of 27 appends and syncs.
+    syncs: u64,
     epoch: i32,
     /// Next sequence of each producer.
     sequences: [i32; 3],
@@ -222,8 +239,8 @@ struct Driver {
 impl Driver {
     fn step(&mut self) -> String {
         match self.random.below(40) {
-            0..20 => self.append(),
-            20..27 => self.sync(),
+            choice @ 0..27 if choice + self.syncs < 27 => self.append(),
+            0..27 => self.sync(),
             27..30 => self.write_recovery_point(self.log.durable_offset()),
             30..32 => self.truncate(),
             32..34 => self.retain(),
