@@ -126,6 +126,20 @@ async fn when_a_segment_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jitter_ends_a_segment_earlier() {
+    for (jitter, expected) in [("0", 1), ("60000", 2)] {
+        let broker = started(&[], &[("segment.ms", "60000")]).await;
+        let old = now_ms() - 100_000;
+        assert_eq!(broker.produce("t", dated(old), -1).await.0, NONE);
+        broker.configure("t", "segment.jitter.ms", jitter).await;
+        // The share of the jitter is this log's own, always the same, and here more than a hundred milliseconds.
+        assert_eq!(broker.produce("t", dated(old + 59_900), -1).await.0, NONE);
+        assert_eq!(segments(&broker.files), expected, "{jitter}");
+        broker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_batch_may_be() {
     let broker = started(&[], &[]).await;
     let large = || batch_of(&[(now_ms(), &"x".repeat(5_000))], Compression::None);
