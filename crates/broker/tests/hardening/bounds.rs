@@ -55,7 +55,12 @@ async fn a_log_that_starts_inside_a_batch() {
             broker = Running::start(&killed).await;
         }
     }
+    // The highest timestamp of the log's batches is not among the records that are left.
+    assert_eq!(broker.delete_records("t", 13).await, (NONE, 13));
+    let highest = broker.list_offsets("t", -3).await;
+    assert_eq!((highest.offset, highest.timestamp), (13, now + 97));
     assert_eq!(broker.delete_records("t", -1).await, (NONE, 20), "all that is visible");
+    assert_eq!(broker.list_offsets("t", -3).await.offset, -1);
     assert_eq!(broker.bounds("t").await, (20, 20));
     assert_eq!(broker.produce("t", batch(1), -1).await, (NONE, 20));
     assert_eq!(broker.delete_records("nothing", 0).await.0, code(UnknownTopicOrPartition));

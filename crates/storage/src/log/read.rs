@@ -135,23 +135,10 @@ impl Log {
     /// `Damaged`, `Io`.
     pub fn find_by_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
         for segment in &self.segments {
-            let mut start = self.start_offset;
-            let found = self.in_segment(segment, |segment| {
-                if segment.largest()?.timestamp < timestamp {
-                    return Ok(None);
-                }
-                while let Some((position, header)) = segment.find_timestamp(timestamp, start)? {
-                    let found = record_in(segment, position, &header, |batch| {
-                        first_from(batch, timestamp, self.start_offset)
-                    })?;
-                    if found.is_some() {
-                        return Ok(found);
-                    }
-                    // All records of it that are as young lie before the log's start.
-                    start = header.next_offset();
-                }
-                Ok(None)
-            })?;
+            if self.in_segment(segment, Segment::largest)?.timestamp < timestamp {
+                continue;
+            }
+            let found = self.first_in(segment, timestamp)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -172,14 +159,35 @@ impl Log {
             }
         }
         let Some((segment, highest)) = best else { return Ok(None) };
+        match self.first_in(segment, highest)? {
+            Some(found) => Ok(Some(found)),
+            None => self.find_max_timestamp_slowly(),
+        }
+    }
+
+    /// Walks up from one timestamp to the next higher one: for a log whose highest belongs to a record below its start, in a
+    /// batch that reaches across it.
+    fn find_max_timestamp_slowly(&self) -> Result<Option<TimestampOffset>, LogError> {
+        let mut best: Option<TimestampOffset> = None;
+        for segment in &self.segments {
+            while let Some(higher) = self.first_in(segment, best.map_or(0, |best| best.timestamp + 1))? {
+                best = Some(higher);
+            }
+        }
+        Ok(best)
+    }
+
+    /// The first record of the segment at or above the log's start that is at least as young as `timestamp`.
+    fn first_in(&self, segment: &Segment, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
         self.in_segment(segment, |segment| {
             let mut start = self.start_offset;
-            while let Some((position, header)) = segment.find_timestamp(highest, start)? {
-                let first = |batch: &Batch<'_>| first_from(batch, highest, self.start_offset);
+            while let Some((position, header)) = segment.find_timestamp(timestamp, start)? {
+                let first = |batch: &Batch<'_>| first_from(batch, timestamp, self.start_offset);
                 let found = record_in(segment, position, &header, first)?;
                 if found.is_some() {
                     return Ok(found);
                 }
+                // All records of it that are as young lie before the log's start.
                 start = header.next_offset();
             }
             Ok(None)
