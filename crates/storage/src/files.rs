@@ -46,6 +46,8 @@ pub trait File: Send + Sync + Debug {
     fn set_len(&self, size_bytes: u64) -> io::Result<()>;
     /// Length in bytes.
     fn size_bytes(&self) -> io::Result<u64>;
+    /// When the contents were last changed, in ms since 1970.
+    fn modified_ms(&self) -> io::Result<i64>;
 }
 
 /// A file system.

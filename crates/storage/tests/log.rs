@@ -226,6 +226,25 @@ fn retention_by_time_and_size_stops_at_the_high_watermark() {
     assert_eq!(log.size_bytes() + removed.iter().map(|s| s.size_bytes).sum::<u64>(), size);
 }
 
+/// Records without timestamps are as old as their file.
+#[test]
+fn segments_without_timestamps_expire_by_their_files_age() {
+    let files = FaultyFiles::new();
+    let config = LogConfig { segment_bytes: 400, retention_ms: 1000, ..LogConfig::default() };
+    let mut log = open(&files, config);
+    (0..6).for_each(|_| append_at(&mut log, -1));
+    assert_eq!(log.segment_count(), 3);
+    for (base_offset, modified_ms) in [(0, 100), (2, 400), (4, 900)] {
+        files.set_modified_ms(&dir().join(format!("{base_offset:020}.log")), modified_ms).unwrap();
+    }
+    let mut start_at = |now_ms| {
+        log.apply_retention(now_ms, Offset(6)).unwrap();
+        log.start_offset().0
+    };
+    assert_eq!((start_at(1100), start_at(1101), start_at(1400)), (0, 2, 2));
+    assert_eq!((start_at(1401), start_at(1900), start_at(1901)), (4, 4, 6));
+}
+
 #[test]
 fn deletion_does_not_shorten_a_slice_that_was_given() {
     let dir = tempfile::tempdir().unwrap();

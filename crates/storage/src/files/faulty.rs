@@ -64,6 +64,7 @@ struct State {
     /// Directories have no inode.
     tree: BTreeMap<PathBuf, Option<usize>>,
     inodes: Vec<Vec<u8>>,
+    modified_ms: BTreeMap<usize, i64>,
     history: Vec<Change>,
     faults: Vec<Fault>,
     locks: BTreeSet<PathBuf>,
@@ -117,6 +118,14 @@ impl FaultyFiles {
     /// What [`Files::available_bytes`] answers; it limits nothing.
     pub fn set_available_bytes(&self, available_bytes: u64) {
         self.lock().available_bytes = Some(available_bytes);
+    }
+
+    /// What [`File::modified_ms`] answers for a file from now on; before, it is as young as can be.
+    pub fn set_modified_ms(&self, path: &Path, modified_ms: i64) -> io::Result<()> {
+        let mut state = self.lock();
+        let inode = state.inode(path)?;
+        state.modified_ms.insert(inode, modified_ms);
+        Ok(())
     }
 
     /// How many reads there were so far.
@@ -276,6 +285,10 @@ impl File for FaultyFile {
 
     fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.files.lock().inodes[self.inode].len() as u64)
+    }
+
+    fn modified_ms(&self) -> io::Result<i64> {
+        Ok(self.files.lock().modified_ms.get(&self.inode).copied().unwrap_or(i64::MAX))
     }
 }
 

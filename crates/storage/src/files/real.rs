@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::FlockOperation;
 use rustix::io::{Errno, ReadWriteFlags};
@@ -74,6 +75,12 @@ impl File for RealFile {
 
     fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn modified_ms(&self) -> io::Result<i64> {
+        let since = self.file.metadata()?.modified()?.duration_since(UNIX_EPOCH);
+        // One of before 1970 was set by hand.
+        Ok(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -176,6 +183,7 @@ mod tests {
         file.write_all_at(&mut [IoSlice::new(b"")], 100).unwrap();
         file.sync_data().unwrap();
         assert_eq!(file.size_bytes().unwrap(), 8);
+        assert!(file.modified_ms().unwrap() > 1_600_000_000_000);
         let mut buf = [9; 16];
         assert_eq!(file.read_at(&mut buf, 0).unwrap(), 8);
         assert_eq!(&buf[..8], b"\0\0\0abcde");

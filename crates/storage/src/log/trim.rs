@@ -9,7 +9,7 @@ use ottla_protocol::ids::Offset;
 use super::rolled::UNSYNCED_MARK;
 use super::{Log, LogError, is_no_space};
 use crate::producers::snapshot_offset;
-use crate::segment::{Segment, segment_path};
+use crate::segment::{Segment, SegmentError, segment_path};
 
 /// What a segment's files are called once they are out of the log.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
@@ -98,10 +98,9 @@ impl Log {
             return Ok(0);
         }
         for (index, segment) in self.segments.iter().take(self.removable_count(high_watermark)).enumerate() {
-            let largest =
-                segment.largest().map_err(|e| self.segment_error(segment, segment.base_offset, e))?;
-            // A segment without timestamps has no age.
-            if largest.timestamp < 0 || now_ms.saturating_sub(largest.timestamp) <= self.config.retention_ms {
+            let newest =
+                newest_ms(segment).map_err(|e| self.segment_error(segment, segment.base_offset, e))?;
+            if now_ms.saturating_sub(newest) <= self.config.retention_ms {
                 return Ok(index);
             }
         }
@@ -370,4 +369,10 @@ impl Log {
         self.add_segment(offset)?;
         self.sync_names()
     }
+}
+
+/// What a segment's age counts from: its highest timestamp. Records without one are as old as the file, as in Kafka.
+fn newest_ms(segment: &Segment) -> Result<i64, SegmentError> {
+    let timestamp = segment.largest()?.timestamp;
+    if timestamp < 0 { Ok(segment.log.get()?.modified_ms()?) } else { Ok(timestamp) }
 }
