@@ -51,6 +51,9 @@ struct SessionState {
     partitions: Vec<Wanted>,
 }
 
+/// A partition in a reply: its name, the bounds of the log that were told, and whether it got data.
+pub type Answered = (TopicRef, i32, (Offset, Offset), bool);
+
 /// What a request asks of its session.
 #[derive(Debug)]
 pub enum Plan {
@@ -76,18 +79,21 @@ impl Session {
 
     /// Remembers what a reply said: `told` bounds per partition; partitions that got data move to the end of the order,
     /// so that none starves behind a busy one.
-    pub fn after_reply(&self, answered: &[(TopicRef, i32, (Offset, Offset), bool)]) {
-        let mut state = self.lock();
-        let mut at: HashMap<(&TopicRef, i32), (usize, bool)> = HashMap::with_capacity(answered.len());
-        for (i, (topic, index, _, had_data)) in answered.iter().enumerate() {
-            at.insert((topic, *index), (i, *had_data));
+    pub fn after_reply(&self, answered: &[Answered]) {
+        if answered.is_empty() {
+            return;
         }
+        let mut state = self.lock();
         let mut front = Vec::with_capacity(state.partitions.len());
         let mut back = Vec::new();
+        // Both are in the order of the session. Where a later request has changed that meanwhile, the rest is left as it is,
+        // and told once more.
+        let mut answered = answered.iter().peekable();
         for mut wanted in std::mem::take(&mut state.partitions) {
-            match at.get(&(&wanted.topic, wanted.index)) {
-                Some((i, had_data)) => {
-                    wanted.told = Some(answered[*i].2);
+            let is_next = |(topic, index, _, _): &&Answered| *index == wanted.index && *topic == wanted.topic;
+            match answered.next_if(is_next) {
+                Some((_, _, told, had_data)) => {
+                    wanted.told = Some(*told);
                     if *had_data { back.push(wanted) } else { front.push(wanted) }
                 }
                 None => front.push(wanted),

@@ -1,6 +1,5 @@
 //! Fetch: plan by session and limits, read each partition, answer at once or park until there is enough.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use ottla_storage::log::LogSlice;
 use crate::errors::code_of;
 use crate::fetch_sessions::{Asked, Plan, Session, TopicRef, Wanted};
 use crate::state::State;
+use crate::topics::ServedTopic;
 
 /// First Fetch version that names topics by id (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 13;
@@ -42,6 +42,9 @@ pub struct FetchWait {
     session: Option<Arc<Session>>,
     full: bool,
     wanted: Vec<Wanted>,
+    /// The partition of each of `wanted`, as `resolved_by` knew it. One that is taken away meanwhile says so itself.
+    found: Vec<Result<Arc<Partition>, ErrorCode>>,
+    resolved_by: Option<Arc<MetadataImage>>,
     limits: Limits,
     waiter: Arc<Waiter>,
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -92,6 +95,8 @@ pub fn handle(state: &Arc<State>, request: &FetchRequest, version: i16) -> Resul
         session,
         full,
         wanted,
+        found: Vec::new(),
+        resolved_by: None,
         limits: Limits {
             min_bytes: as_bytes(request.min_bytes).min(max_bytes),
             max_bytes,
@@ -138,21 +143,46 @@ fn want(topic: TopicRef, partition: &FetchPartition) -> Wanted {
 }
 
 impl FetchWait {
-    /// Reads every partition in order until the limits are reached.
-    fn read(&self) -> Round {
+    /// Looks the partitions up, unless that was done with the same metadata.
+    fn resolve(&mut self) {
         let image = self.state.image();
+        let is_known = self.resolved_by.as_ref().is_some_and(|known| Arc::ptr_eq(known, &image));
+        // What was not there may only not have been made yet.
+        if is_known && self.found.iter().all(Result::is_ok) {
+            return;
+        }
+        self.found.clear();
+        self.found.reserve_exact(self.wanted.len());
+        let mut last: Option<(&TopicRef, Result<Arc<ServedTopic>, ErrorCode>)> = None;
+        for wanted in &self.wanted {
+            // The partitions of a topic mostly stand together.
+            let topic = match &last {
+                Some((name, topic)) if **name == wanted.topic => topic,
+                Some(_) | None => {
+                    &last.insert((&wanted.topic, find_topic(&self.state, &image, &wanted.topic))).1
+                }
+            };
+            let found = topic.as_ref().map_err(|code| *code);
+            self.found.push(found.and_then(|topic| topic.partition(wanted.index).cloned()));
+        }
+        self.resolved_by = Some(image);
+    }
+
+    /// Reads every partition in order until the limits are reached.
+    fn read(&mut self) -> Round {
+        self.resolve();
         let now_ms = self.state.now_ms();
         let mut round = Round { parts: Vec::with_capacity(self.wanted.len()), bytes: 0, failed: false };
-        for wanted in &self.wanted {
+        for (wanted, found) in self.wanted.iter().zip(&self.found) {
             let left = self.limits.max_bytes.saturating_sub(round.bytes);
             let limits =
                 ReadLimits { max_bytes: wanted.max_bytes.min(left), at_least_one_batch: round.bytes == 0 };
-            let part = match find(&self.state, &image, wanted) {
+            let part = match found {
                 Ok(partition) => match partition.read(wanted.offset, limits, wanted.epoch, now_ms) {
                     Ok(read) => Part::Read(read),
                     Err(error) => Part::Failed(fetch_code(&error)),
                 },
-                Err(code) => Part::Failed(code),
+                Err(code) => Part::Failed(*code),
             };
             match &part {
                 Part::Read(read) => round.bytes += read.slice.as_ref().map_or(0, LogSlice::len_bytes),
@@ -165,9 +195,8 @@ impl FetchWait {
 
     /// Leaves the waiter with every partition that has nothing more to give.
     fn park(&mut self, round: &Round) {
-        let image = self.state.image();
-        for (wanted, part) in self.wanted.iter().zip(&round.parts) {
-            if let (Part::Read(read), Ok(partition)) = (part, find(&self.state, &image, wanted)) {
+        for ((wanted, found), part) in self.wanted.iter().zip(&self.found).zip(&round.parts) {
+            if let (Part::Read(read), Ok(partition)) = (part, found) {
                 partition.watch(read.high_watermark.max(wanted.offset), &self.waiter);
             }
         }
@@ -180,7 +209,7 @@ impl FetchWait {
         let session_id = self.session.as_ref().map_or(0, |session| session.id());
         let mut response = FetchResponse { session_id, ..FetchResponse::default() };
         let mut answered = Vec::new();
-        let mut at: HashMap<TopicRef, usize> = HashMap::new();
+        let mut last_topic: Option<&TopicRef> = None;
         for (wanted, part) in self.wanted.iter().zip(round.parts) {
             let (data, slice, bounds) = answer(wanted, part, self.limits.read_committed);
             let has_news = data.error_code != 0 || slice.is_some() || wanted.told != Some(bounds);
@@ -191,16 +220,12 @@ impl FetchWait {
                 answered.push((wanted.topic.clone(), wanted.index, bounds, slice.is_some()));
             }
             // Partitions of a topic may be apart in the order of a session: consecutive ones share an entry.
-            let last = response.responses.len();
-            let i = match at.get(&wanted.topic) {
-                Some(&i) if i + 1 == last => i,
-                Some(_) | None => {
-                    response.responses.push(topic_entry(&wanted.topic));
-                    at.insert(wanted.topic.clone(), last);
-                    last
-                }
-            };
-            response.responses[i].partitions.push(data);
+            if last_topic != Some(&wanted.topic) {
+                response.responses.push(topic_entry(&wanted.topic));
+                last_topic = Some(&wanted.topic);
+            }
+            let entry = response.responses.last_mut().expect("the first partition makes one");
+            entry.partitions.push(data);
             slices.extend(slice);
         }
         if let Some(session) = &self.session {
@@ -243,14 +268,12 @@ fn answer(
     }
 }
 
-fn find(state: &State, image: &MetadataImage, wanted: &Wanted) -> Result<Arc<Partition>, ErrorCode> {
-    match &wanted.topic {
-        TopicRef::Name(name) => state.partition_by_name(image, name, wanted.index),
-        TopicRef::Id(id) => {
-            let topic = image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?;
-            state.partition(topic, wanted.index)
-        }
-    }
+fn find_topic(state: &State, image: &MetadataImage, topic: &TopicRef) -> Result<Arc<ServedTopic>, ErrorCode> {
+    let known = match topic {
+        TopicRef::Name(name) => image.topic_by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition),
+        TopicRef::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
+    };
+    state.served(known?)
 }
 
 /// A fetch learns of a disk error as such; all else is as everywhere.
