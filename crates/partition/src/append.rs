@@ -149,7 +149,10 @@ impl Partition {
         let mut inner = self.lock();
         let durable = inner.replica.durability() == Durability::Durable;
         let epoch = inner.replica.leadership().filter(|_| durable)?.epoch;
-        let upto = inner.open_log().filter(|log| log.is_dirty())?.end_offset();
+        let upto = inner.open_log()?.end_offset();
+        if inner.replica.high_watermark() >= upto {
+            return None;
+        }
         self.observer.wants_flush(self, SyncWish::Now);
         let waiter = Waiter::new();
         Some(Committed { partition: self.clone(), upto, epoch, waiter, watching: false })

@@ -104,7 +104,7 @@ impl Partition {
         let log = self.log(&mut inner, now_ms)?;
         let found = match timestamp {
             Some(timestamp) => log.find_by_timestamp(timestamp)?,
-            None => log.find_max_timestamp()?,
+            None => log.find_max_timestamp(high_watermark)?,
         };
         Ok(found.filter(|found| found.offset < high_watermark))
     }

@@ -280,3 +280,22 @@ fn a_partition_retires_after_the_sync_that_is_under_way() {
     });
     assert_eq!(owner.take(), ["flushed", "retired"]);
 }
+
+#[test]
+fn settling_waits_for_a_sync_that_is_under_way() {
+    let (_, owner, partition) = led();
+    append(&partition, Acks::Leader).unwrap();
+    let ((begun, has_begun), (go, go_on)) = (channel(), channel());
+    *owner.gates.lock().unwrap() = Some((begun, go_on));
+    let mut context = Context::from_waker(Waker::noop());
+    std::thread::scope(|scope| {
+        scope.spawn(|| partition.flush_now());
+        has_begun.recv().unwrap();
+        // All that was appended is in the sync that is under way: nothing more is dirty, and nothing is visible yet.
+        let mut settled = pin!(partition.settle().expect("not visible yet"));
+        assert!(settled.as_mut().poll(&mut context).is_pending());
+        go.send(()).unwrap();
+    });
+    assert!(partition.settle().is_none(), "all is visible");
+    assert_eq!(partition.delete_records(Offset(5), NOW).unwrap(), Offset(5));
+}

@@ -216,7 +216,11 @@ fn check_timestamps(log: &Log, expected: &[Value], name: &str) {
     let highest = *firsts.keys().last().unwrap();
     assert_eq!(log.max_timestamp().unwrap(), highest);
     let first_highest = all.iter().find(|(found, _)| *found == highest).unwrap().1;
-    assert_eq!(log.find_max_timestamp().unwrap().unwrap().offset, Offset(first_highest), "{name}");
+    assert_eq!(
+        log.find_max_timestamp(log.end_offset()).unwrap().unwrap().offset,
+        Offset(first_highest),
+        "{name}"
+    );
     assert_eq!(log.find_by_timestamp(highest + 1).unwrap(), None);
 }
 

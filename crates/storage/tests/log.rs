@@ -303,9 +303,17 @@ fn records_are_found_by_timestamp() {
             let found = log.find_by_timestamp(wanted).unwrap();
             assert_eq!(found.map(|f| (f.offset.0, f.timestamp)), expected.copied(), "at {wanted}");
         }
-        let highest = log.find_max_timestamp().unwrap().unwrap();
+        let highest = log.find_max_timestamp(log.end_offset()).unwrap().unwrap();
         assert_eq!((highest.offset.0, highest.timestamp, highest.leader_epoch), (118, 397, LeaderEpoch(1)));
         assert_eq!(log.max_timestamp().unwrap(), 397);
+        for upper in 1..=120 {
+            let below =
+                all.iter().filter(|(offset, timestamp)| (1..upper).contains(offset) && *timestamp >= 0);
+            // Of several records with the highest timestamp the first one.
+            let expected = below.copied().reduce(|best, next| if next.1 > best.1 { next } else { best });
+            let found = log.find_max_timestamp(Offset(upper)).unwrap();
+            assert_eq!(found.map(|f| (f.offset.0, f.timestamp)), expected, "below {upper}");
+        }
     };
     check(&log);
     log.close(0).unwrap();

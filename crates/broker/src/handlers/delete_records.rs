@@ -15,16 +15,13 @@ use crate::state::State;
 pub async fn handle(state: Arc<State>, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let image = state.image();
     let now_ms = state.now_ms();
+    settle(&state, &request).await;
     let mut moved = false;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
             let partition = state.partition_by_name(&image, &topic.name, asked.partition_index);
-            if let Some(end) = partition.as_ref().ok().and_then(|partition| partition.settle()) {
-                // A leadership that ended meanwhile shows in the answer itself.
-                end.await.ok();
-            }
             let result = partition.and_then(|p| {
                 p.delete_records(Offset(asked.offset), now_ms).map_err(|error| code_of(&error))
             });
@@ -50,4 +47,20 @@ pub async fn handle(state: Arc<State>, request: DeleteRecordsRequest) -> DeleteR
         }
     }
     DeleteRecordsResponse { topics, ..Default::default() }
+}
+
+/// Has what was acknowledged become visible, so that it can be deleted.
+async fn settle(state: &State, request: &DeleteRecordsRequest) {
+    let image = state.image();
+    let mut ends = Vec::new();
+    for topic in &request.topics {
+        for asked in &topic.partitions {
+            let partition = state.partition_by_name(&image, &topic.name, asked.partition_index);
+            ends.extend(partition.ok().and_then(|partition| partition.settle()));
+        }
+    }
+    for end in ends {
+        // A leadership that ended meanwhile shows in the answer itself.
+        end.await.ok();
+    }
 }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use ottla_cluster::image::MetadataImage;
+use ottla_partition::Partition;
 use ottla_partition::read::{Read, ReadLimits};
 use ottla_partition::wait::Waiter;
-use ottla_partition::{Partition, PartitionError};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -180,7 +180,7 @@ impl FetchWait {
             let part = match found {
                 Ok(partition) => match partition.read(wanted.offset, limits, wanted.epoch, now_ms) {
                     Ok(read) => Part::Read(read),
-                    Err(error) => Part::Failed(fetch_code(&error)),
+                    Err(error) => Part::Failed(code_of(&error)),
                 },
                 Err(code) => Part::Failed(*code),
             };
@@ -274,11 +274,6 @@ fn find_topic(state: &State, image: &MetadataImage, topic: &TopicRef) -> Result<
         TopicRef::Id(id) => image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId),
     };
     state.served(known?)
-}
-
-/// A fetch learns of a disk error as such; all else is as everywhere.
-fn fetch_code(error: &PartitionError) -> ErrorCode {
-    code_of(error)
 }
 
 impl Future for FetchWait {

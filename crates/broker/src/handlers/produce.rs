@@ -129,7 +129,13 @@ fn append(
     let appended = partition
         .append_as_leader(&validated.header, &validated.payload, acks, now_ms)
         .map_err(|error| Box::new(refused(&error)))?;
-    state.metrics.appended(validated.header.size_bytes(), validated.header.records_count, started.elapsed());
+    if appended.duplicate_of.is_none() {
+        state.metrics.appended(
+            validated.header.size_bytes(),
+            validated.header.records_count,
+            started.elapsed(),
+        );
+    }
     let log_append_time_ms = match appended.duplicate_of {
         Some(timestamp) if rules.is_log_append_time() => timestamp,
         None if rules.is_log_append_time() => validated.header.max_timestamp,

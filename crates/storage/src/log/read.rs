@@ -146,11 +146,11 @@ impl Log {
         Ok(None)
     }
 
-    /// The first record that has the log's highest timestamp; `None` when no record has one.
+    /// The first record that has the highest timestamp of those below `upper`; `None` when none of them has one.
     ///
     /// # Errors
     /// `Damaged`, `Io`.
-    pub fn find_max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
+    pub fn find_max_timestamp(&self, upper: Offset) -> Result<Option<TimestampOffset>, LogError> {
         let mut best: Option<(&Segment, i64)> = None;
         for segment in &self.segments {
             let largest = self.in_segment(segment, Segment::largest)?;
@@ -159,19 +159,26 @@ impl Log {
             }
         }
         let Some((segment, highest)) = best else { return Ok(None) };
-        match self.first_in(segment, highest)? {
+        match self.first_in(segment, highest)?.filter(|found| found.offset < upper) {
             Some(found) => Ok(Some(found)),
-            None => self.find_max_timestamp_slowly(),
+            None => self.bisect_max_timestamp(highest, upper),
         }
     }
 
-    /// Walks up from one timestamp to the next higher one: for a log whose highest belongs to a record below its start, in a
-    /// batch that reaches across it.
-    fn find_max_timestamp_slowly(&self) -> Result<Option<TimestampOffset>, LogError> {
-        let mut best: Option<TimestampOffset> = None;
-        for segment in &self.segments {
-            while let Some(higher) = self.first_in(segment, best.map_or(0, |best| best.timestamp + 1))? {
-                best = Some(higher);
+    /// The later the time that is asked for, the higher the offset of the first record at or after it: so the highest
+    /// timestamp below `upper` is found by halves. For a log whose highest belongs to a record at or above `upper`, or to one
+    /// below its start in a batch that reaches across it.
+    fn bisect_max_timestamp(&self, highest: i64, upper: Offset) -> Result<Option<TimestampOffset>, LogError> {
+        let mut best = None;
+        let (mut low, mut high) = (0, highest);
+        while low <= high {
+            let middle = low + (high - low) / 2;
+            match self.find_by_timestamp(middle)?.filter(|found| found.offset < upper) {
+                Some(found) => {
+                    low = found.timestamp + 1;
+                    best = Some(found);
+                }
+                None => high = middle - 1,
             }
         }
         Ok(best)
