@@ -74,7 +74,8 @@ impl BrokerOptions {
     }
 
     fn prepare(self) -> Broker {
-        let home = tempfile::Builder::new().prefix("ottla-it-").tempdir().expect("a temporary directory");
+        let builder = tempfile::Builder::new().prefix("ottla-it-").tempdir_in(crate::work_directory());
+        let home = builder.expect("a temporary directory");
         let directory = self.directory.unwrap_or_else(|| home.path().join("data"));
         Broker {
             overrides: self.overrides,

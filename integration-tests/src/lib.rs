@@ -14,3 +14,12 @@ pub mod wire;
 pub use broker::{Broker, BrokerOptions};
 pub use healthy::HealthyClient;
 pub use wait::wait_until;
+
+/// Where brokers' data and the files of the ceilings go: on the disk of the build, because a temporary directory may be in
+/// memory, where nothing of durability can be seen.
+#[must_use]
+pub fn work_directory() -> std::path::PathBuf {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/work");
+    std::fs::create_dir_all(&path).expect("the build directory can be written");
+    path
+}

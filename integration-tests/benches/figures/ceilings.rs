@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::thread::JoinHandle;
 
+use ottla_integration_tests::work_directory;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Options;
@@ -125,9 +126,4 @@ fn fill(file: &File) {
     for at in 0..512 {
         file.write_all_at(&chunk, at * CHUNK as u64).expect("room on the disk");
     }
-}
-
-/// On the disk that the broker's data will be on.
-pub fn work_directory() -> std::path::PathBuf {
-    std::env::temp_dir()
 }

@@ -61,7 +61,8 @@ impl Report {
         self.line(
             "Ratio: the broker's processor time to the ceiling (receive, checksum, write; or read, send). Latency: 1,000 records a\n\
              second, from sending to the acknowledgement, and to a consumer that waits. Targets, uncompressed: produce with\n\
-             acks=1 or replicated at most 1.5 at 128 KiB and 2 at 16 KiB, consume at most 1.2.\n",
+             acks=1 or replicated at most 1.5 at 128 KiB and 2 at 16 KiB, consume at most 1.2. One thing at a time differs from the\n\
+             ordinary case (1 KiB records, one partition, no codec); `make bench ARGS=--full` measures every combination.\n",
         );
         self.line(
             "| batch | record | partitions | codec | mode | produce ratio | consume ratio | produce CPU-s/GB | consume CPU-s/GB \
@@ -157,8 +158,8 @@ fn machine() -> Vec<String> {
     };
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let kib: u64 = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
-    let temporary = std::env::temp_dir();
-    let disk = output("df", &["--output=fstype,source", &temporary.to_string_lossy()]);
+    let data = ottla_integration_tests::work_directory();
+    let disk = output("df", &["--output=fstype,source", &data.to_string_lossy()]);
     vec![
         format!("processor: {}, {cores} cores", field(&read("/proc/cpuinfo"), "model name")),
         format!("memory: {} GiB", kib.div_ceil(1 << 20)),

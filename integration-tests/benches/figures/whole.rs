@@ -12,8 +12,8 @@ use ottla_integration_tests::{Broker, process, wait_until};
 use ottla_protocol::generated::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
 use crate::Options;
-use crate::ceilings::work_directory;
 use crate::report::Report;
+use ottla_integration_tests::work_directory;
 
 const T0: i64 = 1_700_000_000_000;
 
