@@ -57,6 +57,9 @@ pub const OVERDRAFT_MAX: Duration = Duration::from_secs(30);
 /// Faults that may come in floods (refused connections, failed accepts) are logged once per this time.
 pub const LOG_PAUSE: Duration = Duration::from_secs(5);
 
+/// Connections that end by a fault of the client get at most so many lines per `LOG_PAUSE`.
+pub const ENDED_LINES_MAX: u32 = 50;
+
 /// Pause after a failed accept, such as for want of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

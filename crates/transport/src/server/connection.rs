@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::registry::{Order, Registration};
 use super::reply_writer::{ReplyWriter, WriteError};
 use super::waiting::WaitingReplies;
-use super::{Answer, ConnectionInfo, Reply, ServerOptions, Service};
+use super::{Answer, Reply, ServerOptions, Service};
 use crate::limits::{REPLIES_COMBINED_MAX, REQUEST_BYTES_PER_REPLY_WRITE, REQUEST_BYTES_PER_TURN};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -221,25 +221,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
         let mut done = Done::default();
         let end = this.poll_run(context, &mut done);
         this.account(read, written, &done);
-        end.map(|end| log_end(this.registration.info(), &end))
+        end.map(|end| log_end(&this.registration, &end))
     }
 }
 
-/// One line per connection that ended; a warning where the client or the disk did what it should not.
-fn log_end(connection: &ConnectionInfo, end: &End) {
+/// One line per connection that ended; a warning where the client or the disk did what it should not, few where there are
+/// many of them.
+fn log_end(registration: &Registration, end: &End) {
+    let connection = registration.info();
     let (peer, listener) = (connection.peer(), connection.listener());
-    match end {
-        End::ByPeer | End::ByOrder(Order::Run | Order::Drain) => debug!(%peer, listener, "connection ended"),
-        End::ByOrder(Order::CloseIdle) => debug!(%peer, listener, "idle connection closed"),
-        End::ByOrder(Order::Stop) => info!(%peer, listener, "connection closed before its replies had left"),
-        End::ByOrder(Order::CloseStalled) => {
-            warn!(%peer, listener, "connection closed, it stalled in a frame while no memory was left for requests");
+    let why: &dyn std::fmt::Display = match end {
+        End::ByPeer | End::ByOrder(Order::Run | Order::Drain) => {
+            return debug!(%peer, listener, "connection ended");
         }
-        End::ByService(reason) => warn!(%peer, listener, %reason, "connection closed"),
+        End::ByOrder(Order::CloseIdle) => return debug!(%peer, listener, "idle connection closed"),
+        End::ByOrder(Order::Stop) => {
+            return info!(%peer, listener, "connection closed before its replies had left");
+        }
         End::Frame(FrameError::Io(error)) | End::Write(WriteError::Socket(error)) => {
-            debug!(%peer, listener, %error, "connection lost");
+            return debug!(%peer, listener, %error, "connection lost");
         }
-        End::Frame(reason) => warn!(%peer, listener, %reason, "connection closed"),
-        End::Write(reason) => error!(%peer, listener, %reason, "connection closed"),
+        End::Write(reason) => return error!(%peer, listener, %reason, "connection closed"),
+        End::ByOrder(Order::CloseStalled) => &"it stalled in a frame while no memory was left for requests",
+        End::ByService(reason) => reason,
+        End::Frame(reason) => reason,
+    };
+    match registration.may_complain() {
+        Some(0) => warn!(%peer, listener, reason = %why, "connection closed"),
+        Some(held_back) => warn!(%peer, listener, reason = %why, held_back, "connection closed"),
+        None => debug!(%peer, listener, reason = %why, "connection closed"),
     }
 }

@@ -6,6 +6,7 @@ mod frame_reader;
 #[cfg(test)]
 mod frame_reader_tests;
 mod listener;
+mod log_gate;
 mod memory;
 mod options;
 mod registry;

@@ -1,8 +1,9 @@
 //! The open connections of a server: who is admitted, who is told to close.
 
+use super::log_gate::LogGate;
 use super::waiting::TaskWaker;
 use super::{ConnectionInfo, ConnectionLimits, ServerStats, Service};
-use crate::limits::OVERDRAFT_MAX;
+use crate::limits::{ENDED_LINES_MAX, OVERDRAFT_MAX};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -64,6 +65,8 @@ pub(crate) struct Registry {
     /// Milliseconds since the start, plus one; set by each sweep, so that moving bytes costs no clock.
     clock_ms: AtomicU64,
     state: Mutex<State>,
+    /// Guards the count of log lines about connections that ended badly.
+    ended_badly: Mutex<LogGate>,
 }
 
 /// Who is connected, and who may be.
@@ -99,7 +102,14 @@ impl Registry {
             last_id: 0,
             next_accept: started,
         };
-        Registry { service, stats, started, clock_ms: AtomicU64::new(1), state: Mutex::new(state) }
+        Registry {
+            service,
+            stats,
+            started,
+            clock_ms: AtomicU64::new(1),
+            state: Mutex::new(state),
+            ended_badly: Mutex::new(LogGate::new(ENDED_LINES_MAX)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -212,6 +222,11 @@ impl Registration {
 
     pub(crate) fn info(&self) -> &Arc<ConnectionInfo> {
         &self.control.info
+    }
+
+    /// Whether a log line may say that the connection ended badly, and how many such lines were held back before it.
+    pub(crate) fn may_complain(&self) -> Option<u64> {
+        self.registry.ended_badly.lock().expect("no panic while it is held").open(Instant::now())
     }
 
     /// Notes what a poll of the connection has moved (bytes in, bytes out) and how it stands.

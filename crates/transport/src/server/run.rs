@@ -1,10 +1,11 @@
 //! Accepts connections and runs them.
 
 use super::connection::Connection;
+use super::log_gate::LogGate;
 use super::memory::Memory;
 use super::registry::{Order, Registry};
 use super::{ConnectionLimits, Listener, ServerOptions, ServerStats, Service};
-use crate::limits::{ACCEPT_PAUSE, LOG_PAUSE, POOL_BYTES_MAX, POOL_IDLE_MAX, SWEEP_PAUSE_MAX};
+use crate::limits::{ACCEPT_PAUSE, POOL_BYTES_MAX, POOL_IDLE_MAX, SWEEP_PAUSE_MAX};
 use crate::pool::BufferPool;
 use socket2::SockRef;
 use std::io;
@@ -124,7 +125,7 @@ async fn sweep_until_shutdown(shared: &Shared) {
 
 /// Accepts one listener's connections until the shutdown.
 async fn accept_all(shared: Arc<Shared>, name: Arc<str>, socket: TcpListener) {
-    let (mut refusals, mut failures) = (LogGate::default(), LogGate::default());
+    let (mut refusals, mut failures) = (LogGate::new(1), LogGate::new(1));
     loop {
         // Cancel-safe: `accept` has taken no connection when it is dropped.
         let Some(accepted) = shared.shutdown.run_until_cancelled(socket.accept()).await else { return };
@@ -163,23 +164,4 @@ fn admit(shared: &Arc<Shared>, name: &Arc<str>, stream: TcpStream, peer: SocketA
     let (service, memory) = (shared.service.clone(), shared.memory.clone());
     shared.tasks.spawn(Connection::new(stream, service, memory, &shared.options, registration));
     Ok(())
-}
-
-/// Lets one log line of a flood through per `LOG_PAUSE`.
-#[derive(Default)]
-struct LogGate {
-    opened: Option<Instant>,
-    closed_to: u64,
-}
-
-impl LogGate {
-    /// How many were held back since the last one, if this one may pass.
-    fn open(&mut self, now: Instant) -> Option<u64> {
-        if self.opened.is_some_and(|opened| now.duration_since(opened) < LOG_PAUSE) {
-            self.closed_to += 1;
-            return None;
-        }
-        self.opened = Some(now);
-        Some(std::mem::take(&mut self.closed_to))
-    }
 }
