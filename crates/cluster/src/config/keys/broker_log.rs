@@ -16,7 +16,7 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("true"),
         ReadOnly,
         Any,
-        Honoured("Whether Metadata and Produce for an unknown topic create it."),
+        Honoured("Whether Metadata for an unknown topic creates it."),
     ),
     Key::new(
         "compression.gzip.level",
