@@ -22,11 +22,9 @@ const PRODUCER_CHECK: Duration = Duration::from_secs(600);
 /// Starts the timers; they end when `stop` is cancelled.
 pub fn start(state: &Arc<State>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
     let config = &state.config;
-    let checkpoints =
-        config.log_flush_offset_checkpoint_interval.min(config.log_flush_start_offset_checkpoint_interval);
     vec![
         every(config.log_retention_check_interval, state, stop, retain),
-        every(checkpoints, state, stop, checkpoint),
+        every(config.log_flush_offset_checkpoint_interval, state, stop, checkpoint),
         every(PRODUCER_CHECK, state, stop, expire_producers),
         tokio::spawn(flush_by_time(state.clone(), stop.clone())),
         tokio::spawn(flush_noted(state.clone(), stop.clone())),

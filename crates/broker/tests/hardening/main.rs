@@ -6,4 +6,5 @@ mod bounds;
 mod configs;
 mod deletion;
 mod disks;
+mod static_keys;
 mod support;

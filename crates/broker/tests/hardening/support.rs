@@ -76,7 +76,7 @@ impl Running {
 
     pub async fn start_with(files: &FaultyFiles, overrides: &[&str]) -> Running {
         let mut overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
-        overrides.push("listeners=PLAINTEXT://127.0.0.1:0".to_owned());
+        overrides.insert(0, "listeners=PLAINTEXT://127.0.0.1:0".to_owned());
         let settings = StaticSettings::gather(None, [], &overrides).unwrap();
         let config = BrokerConfig::from_settings(settings).unwrap();
         let shell = Shell {
@@ -99,6 +99,15 @@ impl Running {
 
     pub fn health(&self) -> String {
         self.shell.health.state().to_string()
+    }
+
+    /// With one partition.
+    pub async fn create_replicated(&self, name: &str, replication_factor: i16) -> i16 {
+        let topic =
+            CreatableTopic { name: name.into(), num_partitions: 1, replication_factor, ..Default::default() };
+        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+        let response: CreateTopicsResponse = self.client.call(&request, 7).await.unwrap();
+        response.topics[0].error_code
     }
 
     pub async fn create(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> i16 {

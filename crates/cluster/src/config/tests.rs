@@ -147,3 +147,34 @@ fn the_page_lists_every_key() {
         page.contains("| `log.dir` | list | `./ottla-data` (Kafka: `/tmp/kafka-logs`) | start | honoured |")
     );
 }
+
+/// A broker key that gives a topic key its default is honoured if the topic key is: set at the start, and, where that is
+/// allowed, at run time.
+#[test]
+fn the_brokers_value_is_the_topics_default() {
+    let candidates = ["1", "2", "14", "1048576", "compact", "gzip", "LogAppendTime", "replicated"];
+    let mut shown = 0;
+    for key in topic_keys().filter(|key| key.is_honoured()) {
+        // A level counts where the topic asks for its codec.
+        let codec = key.name.strip_prefix("compression.").and_then(|rest| rest.strip_suffix(".level"));
+        let resource = codec.map_or_else(ConfigMap::new, |codec| map(&[("compression.type", codec)]));
+        let before = TopicConfig::resolve(&Layers { resource: &resource, ..Layers::default() });
+        for synonym in key.synonyms {
+            let broker = broker_key(synonym.name).expect("checked above");
+            let valid = candidates.iter().filter(|value| broker.validate(value).is_ok());
+            let changes = |layers: &dyn Fn(&ConfigMap) -> TopicConfig| {
+                valid.clone().any(|value| layers(&map(&[(synonym.name, value)])) != before)
+            };
+            let at_start = |fixed: &ConfigMap| {
+                TopicConfig::resolve(&Layers { resource: &resource, fixed, ..Layers::default() })
+            };
+            assert!(changes(&at_start), "{} does not change {}", synonym.name, key.name);
+            let at_run_time = |cluster: &ConfigMap| {
+                TopicConfig::resolve(&Layers { resource: &resource, cluster, ..Layers::default() })
+            };
+            assert!(broker.is_read_only() || changes(&at_run_time), "{} at run time", synonym.name);
+            shown += 1;
+        }
+    }
+    assert!(shown > 20, "{shown}");
+}

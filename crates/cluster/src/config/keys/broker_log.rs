@@ -141,7 +141,7 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("60000"),
         ReadOnly,
         AtLeast(0),
-        Honoured("How often log start offsets are written down."),
+        NotUsed("log start offsets are written with the recovery points, and at once by DeleteRecords"),
     ),
     Key::new(
         "log.index.interval.bytes",
@@ -286,7 +286,7 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("1"),
         ClusterWide,
         AtLeast(1),
-        Honoured("In-sync replicas that acks=all needs."),
+        NotUsed("a partition has one replica until brokers form clusters"),
     ),
     Key::new(
         "num.partitions",

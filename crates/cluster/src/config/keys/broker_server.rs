@@ -164,11 +164,12 @@ pub(super) const BROKER_SERVER: &[Key] = &[
     Key::new(
         "socket.receive.buffer.bytes",
         Int,
-        Some("102400"),
+        Some("-1"),
         ReadOnly,
         Any,
-        Honoured("SO_RCVBUF of client connections; -1 leaves it to the system."),
-    ),
+        Honoured("SO_RCVBUF of client connections; -1 leaves it to the system, which adapts it."),
+    )
+    .differs_from_kafka(Some("102400")),
     Key::new(
         "socket.request.max.bytes",
         Int,
@@ -180,10 +181,11 @@ pub(super) const BROKER_SERVER: &[Key] = &[
     Key::new(
         "socket.send.buffer.bytes",
         Int,
-        Some("102400"),
+        Some("-1"),
         ReadOnly,
         Any,
-        Honoured("SO_SNDBUF of client connections; -1 leaves it to the system."),
-    ),
+        Honoured("SO_SNDBUF of client connections; -1 leaves it to the system, which adapts it."),
+    )
+    .differs_from_kafka(Some("102400")),
     Key::new("telemetry.max.bytes", Int, Some("1048576"), ReadOnly, Any, METRICS),
 ];

@@ -147,7 +147,7 @@ pub(super) const TOPIC: &[Key] = &[
         Some("1"),
         Topic,
         AtLeast(1),
-        Honoured("In-sync replicas that acks=all needs; fewer refuse the write."),
+        NotUsed("a partition has one replica until brokers form clusters"),
     )
     .synonyms(&[same("min.insync.replicas")]),
     Key::new(
