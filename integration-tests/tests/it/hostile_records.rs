@@ -279,7 +279,10 @@ fn transactions_are_refused_until_they_are_served() {
     let mut request = requests::produce_request(&scene.topic, &batch, -1, 9);
     request.transactional_id = Some("t".into());
     let reply: ottla_protocol::generated::produce::ProduceResponse = scene.connection.ask(&request, 9);
-    assert_ne!(reply.responses[0].partition_responses[0].error_code, 0);
+    let refused = ErrorCode::InvalidRequest.code();
+    assert_eq!(reply.responses[0].partition_responses[0].error_code, refused);
+    // Nor does a batch slip in that is transactional while its request is not.
+    assert_eq!(scene.connection.produce(&scene.topic, &batch, 9).error_code, refused);
     scene.end();
 }
 

@@ -19,7 +19,7 @@ use ottla_protocol::records::{
     BatchHeader, CompressionType, ValidateError, ValidateErrorKind, Validated, validate,
 };
 use ottla_protocol::wire::Records;
-use ottla_transport::server::Answer;
+use ottla_transport::server::{Answer, Reply};
 
 use crate::dispatch::Call;
 use crate::errors::code_of;
@@ -32,6 +32,9 @@ use crate::topics::ServedTopic;
 const ZSTD_SINCE: i16 = 7;
 /// First Produce version that names topics by id (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 13;
+
+/// Why transactional ids and transactional batches are refused.
+const NO_TRANSACTIONS: &str = "transactions are not served by this version of Ottla";
 
 /// What became of a produce request when its handler returned.
 pub enum Produced {
@@ -51,8 +54,10 @@ pub fn handle(state: &Arc<State>, request: &ProduceRequest, version: i16) -> Pro
         _ => return Produced::Now(refuse_all(request, ErrorCode::InvalidRequiredAcks, "acks is 0, 1 or -1")),
     };
     if request.transactional_id.is_some() {
-        let text = "transactions are not served by this version of Ottla";
-        return Produced::Now(refuse_all(request, ErrorCode::InvalidRequest, text));
+        if request.acks == 0 {
+            return Produced::NoAnswer(Err(NO_TRANSACTIONS.to_owned()));
+        }
+        return Produced::Now(refuse_all(request, ErrorCode::InvalidRequest, NO_TRANSACTIONS));
     }
     let mut response = ProduceResponse::default();
     let mut commits = Vec::new();
@@ -125,6 +130,9 @@ fn append(
     let now_ms = state.now_ms();
     let validated = validate_aside(bytes, rules, version >= ZSTD_SINCE, now_ms)
         .map_err(|error| Box::new(invalid(&error)))?;
+    if validated.header.attributes.is_transactional() {
+        return Err(Box::new(failed(ErrorCode::InvalidRequest, Some(NO_TRANSACTIONS))));
+    }
     let started = Instant::now();
     let appended = partition
         .append_as_leader(&validated.header, &validated.payload, acks, now_ms)
@@ -277,8 +285,7 @@ impl Future for AwaitCommit {
 
 impl Produced {
     /// Turns the outcome into the connection's reply.
-    pub fn answer(self, call: Call) -> ottla_transport::server::Reply {
-        use ottla_transport::server::Reply;
+    pub fn answer(self, call: Call) -> Reply {
         match self {
             Self::Now(response) => call.reply(&response),
             Self::Later(commit) => Reply::later(async move { Answer::Frame(call.frame(&commit.await)) }),

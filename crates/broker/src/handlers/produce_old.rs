@@ -43,14 +43,11 @@ pub fn handle(call: &Call, reader: &mut Reader) -> Result<Reply, String> {
         });
     });
     if call.version >= 1 {
-        w_throttle(&mut writer);
+        let throttle_time_ms = 0;
+        writer.i32(throttle_time_ms);
     }
     call.count_error(ErrorCode::UnsupportedVersion);
     call.finish();
     let encoded = writer.finish_bytes().map_err(|error| error.to_string())?;
     Ok(Reply::Ready(ReplyFrame::new(encoded)))
-}
-
-fn w_throttle(writer: &mut Writer) {
-    writer.i32(0);
 }
