@@ -369,7 +369,7 @@ impl Logs {
 
     /// Notes that `partition` has bytes to sync for which nobody waits.
     fn flush_later(&self, partition: &Arc<Partition>) {
-        if partition.is_noted_for_flush() {
+        if !partition.note_for_flush() {
             return;
         }
         let mut later = self.later.lock().expect("no code panics while it holds the list");

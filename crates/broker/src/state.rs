@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ottla_cluster::image::{MetadataImage, TopicImage};
 use ottla_partition::Partition;
 use ottla_protocol::generated::ErrorCode;
-use ottla_protocol::ids::{BrokerId, Uuid};
+use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::Str;
 use tokio::sync::watch;
 
@@ -100,13 +100,6 @@ impl State {
     /// UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER.
     pub fn partition(&self, topic: &TopicImage, index: i32) -> Result<Arc<Partition>, ErrorCode> {
         self.served(topic)?.partition(index).cloned()
-    }
-
-    /// Whether this broker should serve a partition and cannot, because its log failed.
-    #[must_use]
-    pub fn is_offline(&self, topic: Uuid, index: i32) -> bool {
-        let served = self.topics.get(topic);
-        served.is_some_and(|served| served.partition(index).is_ok_and(|p| p.failure().is_some()))
     }
 
     /// Brokers that are not fenced, at the address of `listener`.

@@ -56,7 +56,9 @@ impl Partition {
         // The log learns of a failure by the ticket and takes no more appends.
         let ended = log.sync_end(ticket);
         match (synced, ended) {
-            (Ok(()), Ok(_)) => self.after_sync(&mut inner),
+            (Ok(()), Ok(_)) => {
+                inner.progressed();
+            }
             (Ok(()), Err(error)) => self.fail(&mut inner, Fault::Write, &error.to_string()),
             (Err(error), _) => self.fail(&mut inner, Fault::Write, &format!("fdatasync failed: {error}")),
         }

@@ -136,6 +136,22 @@ impl Inner {
         }
     }
 
+    /// Feeds the log's ends to the replica machine and wakes whom the new high watermark releases. Gives the number of records
+    /// that wait for a sync; `None` when the log is not open.
+    pub(crate) fn progressed(&mut self) -> Option<i64> {
+        let log = self.open_log()?;
+        let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
+        if progress.end == progress.durable {
+            self.unsynced_since_ms = None;
+            self.unsynced_bytes = 0;
+        }
+        if self.replica.handle_local_progress(progress) {
+            let high_watermark = self.replica.high_watermark();
+            self.waiters.wake_below(high_watermark);
+        }
+        Some(progress.end.0 - progress.durable.0)
+    }
+
     pub(crate) fn failure(&self) -> Option<&str> {
         match &self.log {
             Slot::Failed(reason) => Some(reason),
@@ -280,10 +296,10 @@ impl Partition {
         }
     }
 
-    /// Whether the owner has noted this partition for a later sync; from now on it has.
+    /// Marks this partition as noted for a later sync. False when it was already.
     #[must_use]
-    pub fn is_noted_for_flush(&self) -> bool {
-        self.noted_for_flush.swap(true, Ordering::AcqRel)
+    pub fn note_for_flush(&self) -> bool {
+        !self.noted_for_flush.swap(true, Ordering::AcqRel)
     }
 
     /// The owner has taken the note up.
@@ -323,33 +339,10 @@ impl Partition {
         inner.waiters.wake_below(high_watermark);
     }
 
-    /// Feeds the log's ends to the replica machine after a sync.
-    pub(crate) fn after_sync(&self, inner: &mut Inner) {
-        let Some(log) = inner.open_log() else { return };
-        let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
-        if progress.end == progress.durable {
-            inner.unsynced_since_ms = None;
-            inner.unsynced_bytes = 0;
-        }
-        if inner.replica.handle_local_progress(progress) {
-            let high_watermark = inner.replica.high_watermark();
-            inner.waiters.wake_below(high_watermark);
-        }
-    }
-
-    /// Feeds the log's ends to the replica machine, wakes whom the new high watermark releases and asks for a sync where
-    /// bytes wait for one: at once where a reply waits for it (`eager`), soon where a consumer waits or much has gathered.
+    /// Asks for a sync where bytes wait for one after the log has grown: at once where a reply waits for it (`eager`), soon
+    /// where a consumer waits or much has gathered.
     pub(crate) fn after_progress(self: &Arc<Self>, inner: &mut Inner, eager: bool, now_ms: i64) {
-        let Ok(log) = self.log(inner, now_ms) else { return };
-        let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
-        if inner.replica.handle_local_progress(progress) {
-            let high_watermark = inner.replica.high_watermark();
-            inner.waiters.wake_below(high_watermark);
-        }
-        let unsynced = progress.end.0 - progress.durable.0;
-        if unsynced == 0 {
-            return;
-        }
+        let Some(unsynced) = inner.progressed().filter(|unsynced| *unsynced > 0) else { return };
         inner.unsynced_since_ms.get_or_insert(now_ms);
         let durable = inner.replica.durability() == Durability::Durable;
         let awaited = !inner.waiters.is_empty() || inner.unsynced_bytes >= UNSYNCED_BYTES_MAX;

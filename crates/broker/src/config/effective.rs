@@ -71,7 +71,6 @@ pub fn log_config(topic: &TopicConfig) -> LogConfig {
         retention_ms: topic.retention_ms.unwrap_or(-1),
         retention_bytes: topic.retention_bytes.unwrap_or(-1),
         file_delete_delay_ms: topic.file_delete_delay_ms,
-        preallocate: false,
         delete_enabled: topic.cleanup_policy.delete,
         compact_enabled: topic.cleanup_policy.compact,
     }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ottla_cluster::config::{ConfigMap, Key, Layers, Type, broker_key};
+use ottla_cluster::config::{ConfigMap, Key, Type, broker_key};
 
 use super::error::{BadValue, ConfigError};
 use super::sources::{Source, StaticSettings};
@@ -79,12 +79,6 @@ impl<'a> Reader<'a> {
     pub fn list(&self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
-    }
-
-    /// The layers of the registry with the static settings alone.
-    pub fn with_layers<R>(&self, ask: impl FnOnce(&Layers<'_>) -> R) -> R {
-        let fixed = self.fixed();
-        ask(&Layers { fixed: &fixed, ..Layers::default() })
     }
 
     /// An error about the value of a key, set or default.

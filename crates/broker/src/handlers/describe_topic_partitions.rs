@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use ottla_cluster::controller::validate_topic_name;
 use ottla_cluster::image::{MetadataImage, TopicImage};
-use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use ottla_protocol::wire::Str;
 
-use crate::handlers::metadata::is_internal;
+use crate::handlers::metadata::{ShownLeader, code_of_unknown, is_internal};
 use crate::operations;
 use crate::state::State;
 
@@ -36,6 +34,7 @@ pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> Descri
             continue;
         };
         let all = (0..).zip(&topic.partitions).filter(|(index, _)| *index >= first);
+        let served = state.topics.get(topic.id);
         let mut entry = entry(topic);
         for (index, partition) in all {
             if left == 0 {
@@ -43,20 +42,18 @@ pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> Descri
                 break;
             }
             left -= 1;
-            let offline = state.is_offline(topic.id, index);
-            let leader = if offline { -1 } else { partition.leader.0 };
-            let code = if leader < 0 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
+            let leader = ShownLeader::new(state, served.as_deref(), index, partition);
             entry.partitions.push(DescribeTopicPartitionsResponsePartition {
-                error_code: code.code(),
+                error_code: leader.code.code(),
                 partition_index: index,
-                leader_id: leader,
+                leader_id: leader.id,
                 leader_epoch: partition.leader_epoch.0,
                 replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
                 isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
                 // Lists, although the message allows null: the Java client does not.
                 eligible_leader_replicas: Some(Vec::new()),
                 last_known_elr: Some(Vec::new()),
-                offline_replicas: if offline { vec![state.config.node_id] } else { Vec::new() },
+                offline_replicas: leader.offline,
                 ..Default::default()
             });
         }
@@ -94,9 +91,6 @@ fn entry(topic: &TopicImage) -> DescribeTopicPartitionsResponseTopic {
 }
 
 fn unknown(name: Str) -> DescribeTopicPartitionsResponseTopic {
-    let code = match validate_topic_name(&name) {
-        Ok(()) => ErrorCode::UnknownTopicOrPartition,
-        Err(_) => ErrorCode::InvalidTopicException,
-    };
-    DescribeTopicPartitionsResponseTopic { error_code: code.code(), name: Some(name), ..Default::default() }
+    let error_code = code_of_unknown(&name).code();
+    DescribeTopicPartitionsResponseTopic { error_code, name: Some(name), ..Default::default() }
 }

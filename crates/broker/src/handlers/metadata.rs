@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ottla_cluster::controller::validate_topic_name;
+use ottla_cluster::controller::{INTERNAL_TOPICS, validate_topic_name};
 use ottla_cluster::image::{MetadataImage, PartitionImage, TopicImage};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::metadata::{
@@ -14,6 +14,7 @@ use ottla_transport::server::ConnectionInfo;
 
 use crate::operations;
 use crate::state::State;
+use crate::topics::ServedTopic;
 
 /// Version from which an empty list of topics means none instead of all.
 const EMPTY_MEANS_NONE_SINCE: i16 = 1;
@@ -131,18 +132,17 @@ fn look_up(
     match image.topic_by_name(&name) {
         Some(topic) => found(state, topic),
         None => {
-            let code = match validate_topic_name(&name) {
-                Ok(()) => ErrorCode::UnknownTopicOrPartition,
-                Err(_) => ErrorCode::InvalidTopicException,
-            };
-            MetadataResponseTopic { error_code: code.code(), name: Some(name), ..Default::default() }
+            let error_code = code_of_unknown(&name).code();
+            MetadataResponseTopic { error_code, name: Some(name), ..Default::default() }
         }
     }
 }
 
 fn found(state: &State, topic: &TopicImage) -> MetadataResponseTopic {
+    let served = state.topics.get(topic.id);
     let partitions = (0..).zip(&topic.partitions);
-    let partitions = partitions.map(|(index, partition)| described(state, topic, index, partition));
+    let partitions =
+        partitions.map(|(index, partition)| described(state, served.as_deref(), index, partition));
     MetadataResponseTopic {
         name: Some((&*topic.name).into()),
         topic_id: topic.id,
@@ -155,29 +155,55 @@ fn found(state: &State, topic: &TopicImage) -> MetadataResponseTopic {
 /// Kafka's internal topics.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+    INTERNAL_TOPICS.contains(&name)
+}
+
+/// What is said of a topic that does not exist.
+#[must_use]
+pub fn code_of_unknown(name: &str) -> ErrorCode {
+    match validate_topic_name(name) {
+        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopicException,
+    }
+}
+
+/// The leader of a partition as clients are told.
+pub struct ShownLeader {
+    /// LEADER_NOT_AVAILABLE when there is none.
+    pub code: ErrorCode,
+    /// The leader, -1 for none.
+    pub id: i32,
+    /// Replicas whose log cannot be used.
+    pub offline: Vec<i32>,
+}
+
+impl ShownLeader {
+    /// `served` is this broker's side of the topic: a partition whose log failed here has no leader here.
+    #[must_use]
+    pub fn new(state: &State, served: Option<&ServedTopic>, index: i32, partition: &PartitionImage) -> Self {
+        let replica = served.and_then(|served| served.partition(index).ok());
+        let is_offline = replica.is_some_and(|replica| replica.failure().is_some());
+        let id = if is_offline { -1 } else { partition.leader.0 };
+        let code = if id < 0 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
+        Self { code, id, offline: if is_offline { vec![state.config.node_id] } else { Vec::new() } }
+    }
 }
 
 fn described(
     state: &State,
-    topic: &TopicImage,
+    served: Option<&ServedTopic>,
     index: i32,
     partition: &PartitionImage,
 ) -> MetadataResponsePartition {
-    let offline = state.is_offline(topic.id, index);
-    let (code, leader) = if partition.leader.0 < 0 || offline {
-        (ErrorCode::LeaderNotAvailable, -1)
-    } else {
-        (ErrorCode::None, partition.leader.0)
-    };
+    let leader = ShownLeader::new(state, served, index, partition);
     MetadataResponsePartition {
-        error_code: code.code(),
+        error_code: leader.code.code(),
         partition_index: index,
-        leader_id: leader,
+        leader_id: leader.id,
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
         isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
-        offline_replicas: if offline { vec![state.config.node_id] } else { Vec::new() },
+        offline_replicas: leader.offline,
         ..Default::default()
     }
 }

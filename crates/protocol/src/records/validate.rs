@@ -262,7 +262,7 @@ fn is_out_of_range(timestamp: i64, options: &ValidateOptions) -> bool {
 }
 
 fn out_of_range(timestamp: i64, options: &ValidateOptions) -> String {
-    let from = options.now_ms.saturating_sub(options.timestamp_before_max_ms);
+    let from = options.now_ms.saturating_sub(options.timestamp_before_max_ms).max(0);
     let to = options.now_ms.saturating_add(options.timestamp_after_max_ms);
     format!("timestamp {timestamp} is out of range, it must be within [{from}, {to}]")
 }

@@ -26,8 +26,6 @@ pub struct LogConfig {
     pub retention_bytes: i64,
     /// `file.delete.delay.ms`: a deleted segment's files stay, renamed, this long.
     pub file_delete_delay_ms: i64,
-    /// `preallocate`; accepted and without effect: files grow as they are written.
-    pub preallocate: bool,
     /// `cleanup.policy` contains `delete`: retention applies.
     pub delete_enabled: bool,
     /// `cleanup.policy` contains `compact`: offsets may have gaps between batches.
@@ -46,7 +44,6 @@ impl Default for LogConfig {
             retention_ms: 7 * 24 * 3600 * 1000,
             retention_bytes: -1,
             file_delete_delay_ms: 60_000,
-            preallocate: false,
             delete_enabled: true,
             compact_enabled: false,
         }

@@ -168,6 +168,24 @@ async fn a_second_listener_on_a_port_is_refused_and_a_closed_one_is_free_at_once
     Listener::bind(&same).unwrap();
 }
 
+#[test]
+fn connections_beyond_the_backlog_wait_outside() {
+    let connected = |backlog| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener =
+            Listener::bind(&ListenerOptions { backlog, ..ListenerOptions::new("PLAINTEXT", address) });
+        let listener = listener.unwrap();
+        let connect = |_| {
+            std::net::TcpStream::connect_timeout(&listener.local_address(), Duration::from_millis(200)).ok()
+        };
+        // Nobody accepts: what connects stands in the backlog.
+        let streams: Vec<_> = (0..6).map_while(connect).collect();
+        streams.len()
+    };
+    assert!(connected(1) < 6);
+    assert_eq!(connected(50), 6);
+}
+
 #[tokio::test]
 async fn socket_buffers_are_set_when_asked_for() {
     let options = ListenerOptions {
