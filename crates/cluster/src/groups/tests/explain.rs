@@ -45,22 +45,6 @@ fn partitions_that_move_say_why() {
         3 stable: 1 members by range, 1 partitions moved, because member b left (closing)
         partition t-0 went to a at generation 1 because member a joined
         partition t-1 moved from b to a at generation 3 because member b left (closing)
-        > leave g who=a
-        #11 leave NONE a:NONE
-        store g gen=4
-        tell group g is empty at generation 4, because member a left without a reason
-        > explain g
-        Empty 4
-        0 joined: member a joined
-        1 stable: 1 members by range, 0 partitions moved, because member a joined
-        1 joined: member b joined (scaling)
-        2 stable: 2 members by range, 1 partitions moved, because member b joined (scaling)
-        2 left: member b left (closing)
-        3 stable: 1 members by range, 1 partitions moved, because member b left (closing)
-        3 left: member a left without a reason
-        4 empty: no members, because member a left without a reason
-        partition t-0 was taken from a at generation 4 because member a left without a reason
-        partition t-1 was taken from a at generation 4 because member a left without a reason
         ",
     );
 }
@@ -199,6 +183,33 @@ fn who_goes_silent_is_named() {
         1 timed-out: member a timed out
         1 changed: member b changed its subscription
         1 timed-out: member c timed out
+        ",
+    );
+}
+
+#[test]
+fn an_empty_group_says_who_had_what() {
+    check(
+        "
+        > set delay=0
+        > tell
+        > join g as=a v=3
+        #1 join gen=1 range id=a leader=a a(t)
+        > sync g id=a gen=1 give=a:t-0
+        store g gen=1 range leader=a a[t-0]
+        #2 sync [t-0]
+        tell group g is stable at generation 1 with 1 members by range: 0 partitions moved, 0 members without partitions, because member a joined
+        > leave g who=a
+        #3 leave NONE a:NONE
+        store g gen=2
+        tell group g is empty at generation 2, because member a left without a reason
+        > explain g
+        Empty 2
+        0 joined: member a joined
+        1 stable: 1 members by range, 0 partitions moved, because member a joined
+        1 left: member a left without a reason
+        2 empty: no members, because member a left without a reason
+        partition t-0 was taken from a at generation 2 because member a left without a reason
         ",
     );
 }

@@ -11,6 +11,7 @@ mod offsets;
 mod random;
 mod rebalancing;
 mod shape;
+mod shard;
 
 mod show;
 mod sizes;
@@ -144,7 +145,7 @@ impl Script {
     fn other(&mut self, verb: &str, words: &Words<'_>, out: &mut Vec<String>) {
         let show = Show { shard: &self.shard };
         match verb {
-            "set" => return self.set(words),
+            "set" => self.set(words),
             "hold" => self.holds = true,
             "tell" => self.tells = true,
             "at" => self.advance(words.group.parse().expect("milliseconds"), out),
