@@ -213,3 +213,41 @@ fn an_empty_group_says_who_had_what() {
         ",
     );
 }
+
+#[test]
+fn a_partition_that_comes_back_has_not_moved() {
+    check(
+        "
+        > set delay=0
+        > tell
+        > join g as=a v=3
+        #1 join gen=1 range id=a leader=a a(t)
+        > sync g id=a gen=1 give=a:t-0
+        store g gen=1 range leader=a a[t-0]
+        #2 sync [t-0]
+        tell group g is stable at generation 1 with 1 members by range: 0 partitions moved, 0 members without partitions, because member a joined
+        > join g id=a
+        #3 join gen=2 range id=a leader=a a(t)
+        > sync g id=a gen=2
+        store g gen=2 range leader=a a[]
+        #4 sync []
+        tell group g is stable at generation 2 with 1 members by range: 0 partitions moved, 1 members without partitions, because member a asked to rebalance (the leader asks for it)
+        > join g id=a
+        #5 join gen=3 range id=a leader=a a(t)
+        > sync g id=a gen=3 give=a:t-0
+        store g gen=3 range leader=a a[t-0]
+        #6 sync [t-0]
+        tell group g is stable at generation 3 with 1 members by range: 0 partitions moved, 0 members without partitions, because member a asked to rebalance (the leader asks for it)
+        > explain g
+        Stable 3
+        0 joined: member a joined
+        1 stable: 1 members by range, 0 partitions moved, because member a joined
+        1 rebalancing: member a asked to rebalance (the leader asks for it)
+        2 stable: 1 members by range, 0 partitions moved, because member a asked to rebalance (the leader asks for it)
+        2 idle: 1 of 1 members have no partition: 0 partitions for 1 members
+        2 rebalancing: member a asked to rebalance (the leader asks for it)
+        3 stable: 1 members by range, 0 partitions moved, because member a asked to rebalance (the leader asks for it)
+        partition t-0 came back to a at generation 3 because member a asked to rebalance (the leader asks for it)
+        ",
+    );
+}
