@@ -8,3 +8,4 @@ mod deletion;
 mod disks;
 mod static_keys;
 mod support;
+mod transport_keys;
