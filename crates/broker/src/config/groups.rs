@@ -47,3 +47,19 @@ pub(super) fn read(r: &Reader<'_>) -> GroupsConfig {
         retention_check_interval: r.millis("offsets.retention.check.interval.ms"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{BrokerConfig, StaticSettings};
+
+    #[test]
+    fn retention_is_counted_in_minutes() {
+        for (overrides, ms) in
+            [(&[][..], 7 * 24 * 3_600_000), (&["offsets.retention.minutes=2".to_owned()], 120_000)]
+        {
+            let settings = StaticSettings::gather(None, [], overrides).unwrap();
+            let config = BrokerConfig::from_settings(settings).unwrap();
+            assert_eq!(config.groups.machine.offsets_retention_ms, ms);
+        }
+    }
+}

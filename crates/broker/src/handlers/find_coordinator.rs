@@ -12,6 +12,7 @@ use ottla_protocol::wire::Str;
 use ottla_transport::server::ConnectionInfo;
 
 use crate::groups::{Answered, partition_of, with_topic};
+use crate::handlers::metadata::ShownLeader;
 use crate::state::State;
 
 /// First version that asks for several keys.
@@ -75,11 +76,11 @@ fn answer(
 fn find(state: &State, image: &MetadataImage, key: Str, listener: &str) -> Coordinator {
     let unavailable = |key| refused(key, ErrorCode::CoordinatorNotAvailable, None);
     let Some(topic) = image.topic_by_name(OFFSETS_TOPIC) else { return unavailable(key) };
-    let index = usize::try_from(partition_of(&key, topic.partitions.len())).unwrap_or(0);
-    let Some(leader) = topic.partitions.get(index).map(|partition| partition.leader) else {
-        return unavailable(key);
-    };
-    let endpoint = state.endpoints(image, listener).into_iter().find(|endpoint| endpoint.id == leader);
+    let number = partition_of(&key, topic.partitions.len());
+    let index = usize::try_from(number).expect("numbers of partitions are not negative");
+    let Some(partition) = topic.partitions.get(index) else { return unavailable(key) };
+    let leader = ShownLeader::new(state, state.topics.get(topic.id).as_deref(), number, partition).id;
+    let endpoint = state.endpoints(image, listener).into_iter().find(|endpoint| endpoint.id.0 == leader);
     match endpoint {
         Some(endpoint) => Coordinator {
             key,
