@@ -12,3 +12,4 @@ mod group_requests;
 mod groups;
 mod static_keys;
 mod support;
+mod transport_keys;

@@ -1,11 +1,12 @@
 //! JoinGroup: who may come in, under which id, and what it starts.
 
+use bytes::Bytes;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 use ottla_protocol::wire::Str;
 
 use super::context::Context;
-use super::explain::Cause;
+use super::explain::{Cause, subscribed_topics};
 use super::group::{Group, State};
 use super::limits::{
     ID_BYTES_MAX, MEMBER_PROTOCOLS_BYTES_MAX, NEW_MEMBER_JOIN_TIMEOUT_MS, PENDING_MEMBERS_MAX,
@@ -238,21 +239,45 @@ impl Group {
 
     fn rejoin(&mut self, cx: &mut Context<'_>, join: &Join<'_>, changed: bool) {
         let member_id = &join.request.member_id;
+        let wanted_before = self.wanted_by(member_id);
         join.update(self, member_id);
         self.wait_for_rebalance(cx, join, member_id);
-        let cause = match (changed, &join.request.reason) {
-            (true, _) => Some(Cause::Changed),
-            (false, Some(reason)) if !reason.is_empty() => Some(Cause::Asked(reason.to_string())),
-            (false, _) if self.is_leader(member_id) => {
-                Some(Cause::Asked("the leader asks for it".to_owned()))
-            }
-            (false, _) => None,
+        let begins = self.state != State::PreparingRebalance;
+        let asked =
+            || join.request.reason.as_ref().filter(|reason| !reason.is_empty()).map(ToString::to_string);
+        // Most come because a rebalance has begun; only who begins one, or wants something else, is a cause.
+        let cause = if changed && self.wanted_by(member_id) != wanted_before {
+            Some(Cause::Changed)
+        } else if begins {
+            Some(Cause::Asked(
+                asked().unwrap_or_else(|| self.reason_to_rejoin(member_id, changed).to_owned()),
+            ))
+        } else {
+            None
         };
-        // Most come because a rebalance has begun; only who begins one is a cause.
-        if let Some(cause) = cause.filter(|_| changed || self.state != State::PreparingRebalance) {
+        if let Some(cause) = cause {
             self.note_member(cx, member_id, &cause);
         }
         self.rebalance_or_complete(cx);
+    }
+
+    fn reason_to_rejoin(&self, member_id: &str, changed: bool) -> &'static str {
+        match (changed, self.is_leader(member_id)) {
+            (true, _) => "its metadata changed",
+            (false, true) => "the leader asks for it",
+            (false, false) => "no reason given",
+        }
+    }
+
+    /// The topics that a member wants, by protocol; where they cannot be read, its metadata. What it owns is no wish.
+    fn wanted_by(&self, member_id: &str) -> Vec<(Str, Result<Vec<Str>, Bytes>)> {
+        let protocols =
+            self.members.get(member_id).map(|member| member.protocols.as_slice()).unwrap_or_default();
+        let wanted = |metadata: &Bytes| subscribed_topics(metadata).filter(|_| self.is_consumer());
+        protocols
+            .iter()
+            .map(|(name, bytes)| (name.clone(), wanted(bytes).ok_or_else(|| bytes.clone())))
+            .collect()
     }
 
     fn wait_for_rebalance(&mut self, cx: &mut Context<'_>, join: &Join<'_>, member_id: &str) {
