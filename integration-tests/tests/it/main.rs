@@ -1,5 +1,6 @@
 //! Tests against real broker processes, one module per subject.
 
+mod connections;
 mod directories;
 mod hostile_frames;
 mod hostile_records;
