@@ -75,7 +75,13 @@ impl Controller<'_> {
         let replicas = match &request.assignments {
             None => {
                 let like = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
-                place(&self.image, additional, i16::try_from(like).unwrap_or(i16::MAX), context.entropy)?
+                place(
+                    &self.image,
+                    Some(topic),
+                    additional,
+                    i16::try_from(like).unwrap_or(i16::MAX),
+                    context.entropy,
+                )?
             }
             Some(assignments) => {
                 let brokers: Vec<&[i32]> = assignments.iter().map(|a| a.broker_ids.as_slice()).collect();
