@@ -201,11 +201,13 @@ fn what_does_not_match_counts_for_nothing() {
     s.durable(2, 10);
     s.check("committed 10");
     // A new life has shown nothing yet, and the old one has nothing more to say.
-    s.local(20, 20);
-    let reborn = FollowerFetch { broker_epoch: 22, offset: Offset(20), ..fetch };
+    s.local(20, 10);
+    s.has(2, 20);
+    let reborn = FollowerFetch { broker_epoch: 22, offset: Offset(12), ..fetch };
     s.fetch_as(&reborn, end(4, 30));
     s.fetch(2, 20);
     s.durable(2, 20);
+    s.local(20, 20);
     s.check("StaleBrokerEpoch\nStaleBrokerEpoch");
     s.durable_as(&DurableReport {
         id: BrokerId(2),
@@ -322,6 +324,18 @@ fn a_new_leader_takes_in_only_who_has_all_that_it_began_with() {
     s.has(2, 10);
     assert!(s.replica.is_high_watermark_settled());
     s.check("committed 10");
+}
+
+#[test]
+fn who_left_at_once_comes_back_only_with_all_that_the_leader_began_with() {
+    let mut s = Script::new(Durability::Durable, &[1, 2, 3], 1);
+    s.pass(0);
+    s.metadata(8, &[1, 2]);
+    s.has(2, 5);
+    s.has(3, 6);
+    s.check("committed 5");
+    s.has(3, 10);
+    s.check("propose 1@11,2@12,3@13 on 8");
 }
 
 #[test]
