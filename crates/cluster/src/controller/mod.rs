@@ -12,6 +12,7 @@ mod create_topics;
 mod delete_topics;
 mod elect_leaders;
 mod elections;
+mod internal_topics;
 mod list_partition_reassignments;
 mod log_directories;
 mod partition_change;
@@ -36,7 +37,7 @@ pub use list_partition_reassignments::list_partition_reassignments;
 pub use log_directories::DirectoryAssignment;
 pub use tenure::{RECONNECT_MS, Tenure};
 pub use tick::TickEvent;
-pub use topic_name::{INTERNAL_TOPICS, METADATA_TOPIC, validate_topic_name};
+pub use topic_name::{INTERNAL_TOPICS, METADATA_TOPIC, OFFSETS_TOPIC, validate_topic_name};
 
 /// What a request comes to: records that make it true once they are committed, and what the client is then told.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,8 +71,21 @@ pub struct Settings {
     pub broker_session_ms: i64,
     /// `leader.imbalance.check.interval.seconds` in milliseconds; `None` when `auto.leader.rebalance.enable` is false.
     pub leader_rebalance_ms: Option<i64>,
+    /// `offsets.topic.*`
+    pub offsets_topic: OffsetsTopicSettings,
     /// All values that are set at the start.
     pub fixed: ConfigMap,
+}
+
+/// What `__consumer_offsets` is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetsTopicSettings {
+    /// `offsets.topic.num.partitions`
+    pub num_partitions: i32,
+    /// `offsets.topic.replication.factor`
+    pub replication_factor: i16,
+    /// `offsets.topic.segment.bytes`
+    pub segment_bytes: i32,
 }
 
 impl Settings {
@@ -90,6 +104,11 @@ impl Settings {
             broker_session_ms: value("broker.session.timeout.ms").parse().unwrap_or(4000),
             leader_rebalance_ms: is_on("auto.leader.rebalance.enable")
                 .then_some(rebalance_seconds.max(1) * 1000),
+            offsets_topic: OffsetsTopicSettings {
+                num_partitions: value("offsets.topic.num.partitions").parse().unwrap_or(50),
+                replication_factor: value("offsets.topic.replication.factor").parse().unwrap_or(3),
+                segment_bytes: value("offsets.topic.segment.bytes").parse().unwrap_or(100 << 20),
+            },
             fixed,
         }
     }

@@ -574,4 +574,5 @@ fn auto_creation_takes_what_exists_for_success() {
 }
 
 mod cluster;
+mod internal_topics;
 mod sequences;

@@ -6,12 +6,12 @@ use std::fmt;
 use ottla_protocol::ids::BrokerId;
 
 use super::partition_change::PartitionChange;
-use super::placement::Loads;
+use super::placement::{Loads, active_count};
 use super::reassignment::{is_in_progress, start};
 use super::tenure::Tenure;
 use super::{Context, Controller, Outcome};
 use crate::config::Layers;
-use crate::image::{BrokerImage, MetadataRecord, PartitionImage};
+use crate::image::{MetadataRecord, PartitionImage};
 
 /// Something that was done, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +85,7 @@ impl Controller<'_> {
         let Some(topic) = self.image.topic_by_name(name).cloned() else { return Vec::new() };
         let layers = Layers { fixed: &self.settings.fixed, ..Layers::default() };
         let configured = layers.broker_value(key).and_then(|value| value.trim().parse::<usize>().ok());
-        let serving = self.image.brokers().filter(|broker| can_take(broker)).count();
-        let factor = configured.unwrap_or(1).min(serving);
+        let factor = configured.unwrap_or(1).min(active_count(&self.image));
         let low =
             |partition: &PartitionImage| partition.replicas.len() < factor && !is_in_progress(partition);
         let mut records: Vec<MetadataRecord> = Vec::new();
@@ -102,10 +101,6 @@ impl Controller<'_> {
         self.decided(&records);
         records
     }
-}
-
-fn can_take(broker: &BrokerImage) -> bool {
-    !broker.fenced && !broker.in_controlled_shutdown
 }
 
 /// The replicas of a partition and new ones up to `factor`, the one first that leads least.
