@@ -92,6 +92,17 @@ fn a_new_target_replaces_a_move_and_still_waits_for_what_is_not_in_sync() {
 }
 
 #[test]
+fn a_topic_grows_by_its_own_factor_while_it_moves() {
+    let mut c = Cluster::with_topic(4, &[1, 2]);
+    c.reassign("a", Some(&[3, 4]));
+    c.script.grow("a", 2, Some(&[&[1, 3]]));
+    c.script.grow("a", 3, None);
+    c.check("reassign NONE\na NONE\na NONE");
+    let topic = c.script.image().topic_by_name("a").unwrap();
+    assert!(topic.partitions[1..].iter().all(|partition| partition.replicas.len() == 2));
+}
+
+#[test]
 fn nonsense_is_refused() {
     let mut c = Cluster::with_topic(3, &[1, 2]);
     for replicas in [&[][..], &[1, 1], &[9]] {
