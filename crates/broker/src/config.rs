@@ -68,6 +68,8 @@ pub struct BrokerConfig {
     pub log_retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub log_flush_offset_checkpoint_interval: Duration,
+    /// `log.cleaner.enable`.
+    pub log_cleaner_enable: bool,
     /// `ottla.http.listener`.
     pub http_listener: HttpListener,
     /// `ottla.log.format`.
@@ -151,6 +153,7 @@ impl BrokerConfig {
             max_request_partition_size_limit: r.number("max.request.partition.size.limit"),
             log_retention_check_interval: r.millis("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
+            log_cleaner_enable: r.boolean("log.cleaner.enable"),
             http_listener: http_listener(&r)?,
             log_format: log_format(&r),
             fixed: Arc::new(r.fixed()),

@@ -5,6 +5,7 @@ pub mod exposition;
 pub mod instruments;
 mod process;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -92,6 +93,21 @@ pub struct NetworkView {
     pub request_memory_bytes: u64,
 }
 
+/// What the log cleaner did.
+#[derive(Debug, Default)]
+pub struct CleanerMetrics {
+    /// Cleanings of a log that came to their end.
+    pub runs: Counter,
+    /// Bytes of segments that were replaced by cleaned ones.
+    pub cleaned_bytes: Counter,
+    /// Bytes of those in their place.
+    pub kept_bytes: Counter,
+    /// When the last one ended, in ms since 1970; 0 before the first.
+    pub last_run_ms: AtomicU64,
+    /// Logs that cannot be cleaned.
+    pub uncleanable: AtomicU64,
+}
+
 /// Asked at each scrape, on a thread that may block.
 type View<T> = Mutex<Option<Box<dyn Fn() -> T + Send + Sync>>>;
 
@@ -110,6 +126,8 @@ pub struct Metrics {
     pub fdatasync: LatencyHistogram,
     /// Bytes of records handed to consumers.
     pub fetched_bytes: Counter,
+    /// Compaction of logs.
+    pub cleaner: CleanerMetrics,
     network: View<NetworkView>,
     logs: View<LogsView>,
 }
@@ -137,6 +155,7 @@ impl Metrics {
             appended_records: Counter::new(),
             fdatasync: LatencyHistogram::default(),
             fetched_bytes: Counter::new(),
+            cleaner: CleanerMetrics::default(),
             network: Mutex::new(None),
             logs: Mutex::new(None),
         }

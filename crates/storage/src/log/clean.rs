@@ -100,7 +100,17 @@ pub struct CleaningPlan {
     truncations: u64,
 }
 
+/// When a plan was made, as counted in truncations of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanStamp(u64);
+
 impl CleaningPlan {
+    /// When it was made; see [`Log::is_cut_since`].
+    #[must_use]
+    pub fn stamp(&self) -> PlanStamp {
+        PlanStamp(self.truncations)
+    }
+
     /// Writes down, durably, where gaps are lawful. Before the first swap.
     pub(crate) fn allow_gaps(&self) -> io::Result<()> {
         if self.gaps_below >= self.end {
@@ -167,7 +177,8 @@ impl Log {
 
     /// Nothing from here on is cleaned: not durable, in an open transaction, or in a segment that waits for its first sync.
     fn cleaning_limit(&self, upper: Offset) -> Offset {
-        let unsynced = self.rolled().first().map(|rolled| rolled.end.plus(-1));
+        let unsynced =
+            self.rolled().iter().find(|rolled| rolled.is_unsynced()).map(|rolled| rolled.end.plus(-1));
         let open = self.producers.first_open_offset();
         upper.min(self.durable_offset).min(unsynced.unwrap_or(upper)).min(open.unwrap_or(upper))
     }
@@ -223,7 +234,13 @@ impl Log {
 
     /// Whether the log was cut since the plan was made: what was read since means nothing.
     pub(crate) fn is_stale(&self, plan: &CleaningPlan) -> bool {
-        self.truncations != plan.truncations
+        self.is_cut_since(plan.stamp())
+    }
+
+    /// Whether the log was cut since the plan of that stamp was made.
+    #[must_use]
+    pub fn is_cut_since(&self, stamp: PlanStamp) -> bool {
+        self.truncations != stamp.0
     }
 
     /// Puts `cleaned` in the place of the segments in `group`, whose offsets it covers. Renames only; the names are durable

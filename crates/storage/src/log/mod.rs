@@ -28,7 +28,7 @@ use crate::segment::{Segment, SegmentError, segment_path};
 use rolled::{Pinned, Rolled};
 
 pub(crate) use clean::{CLEANED_SUFFIX, GAPS_FILE, SWAP_SUFFIX, SWAPPED_EXTENSIONS, Source, read_gaps_below};
-pub use clean::{Cleanable, CleaningPlan, Swapped};
+pub use clean::{Cleanable, CleaningPlan, PlanStamp, Swapped};
 pub use config::{DamagedRange, LogConfig, LogError, OpenFrom, RecoveryReport};
 pub use read::{LogSlice, TimestampOffset};
 pub(crate) use rolled::UNSYNCED_MARK;
