@@ -4,6 +4,7 @@
 pub mod effective;
 pub mod env;
 pub mod error;
+pub mod groups;
 pub mod listeners;
 pub mod notices;
 pub mod properties;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ConfigError;
+use groups::GroupsConfig;
 pub use listeners::{AdvertisedListener, Listener, SecurityProtocol};
 use ottla_cluster::config::ConfigMap;
 use reader::Reader;
@@ -70,6 +72,8 @@ pub struct BrokerConfig {
     pub log_flush_offset_checkpoint_interval: Duration,
     /// `log.cleaner.enable`.
     pub log_cleaner_enable: bool,
+    /// `group.*` and `offsets.*`.
+    pub groups: GroupsConfig,
     /// `ottla.http.listener`.
     pub http_listener: HttpListener,
     /// `ottla.log.format`.
@@ -154,6 +158,7 @@ impl BrokerConfig {
             log_retention_check_interval: r.millis("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
             log_cleaner_enable: r.boolean("log.cleaner.enable"),
+            groups: groups::read(&r),
             http_listener: http_listener(&r)?,
             log_format: log_format(&r),
             fixed: Arc::new(r.fixed()),

@@ -89,12 +89,46 @@ fn check_image(image: &FaultyFiles, config: &LogConfig, model: &Model, durable: 
     model.check(&open(image, config).unwrap(), now_ms);
 }
 
+#[derive(Default)]
+struct Counts {
+    seen: HashSet<u64>,
+    by_kind: BTreeMap<&'static str, usize>,
+    by_survival: BTreeMap<Survival, usize>,
+    by_operation: BTreeMap<String, usize>,
+}
+
+impl Counts {
+    /// Checks the images of all moments from the operation `first` on.
+    fn check_moments(&mut self, driver: &Driver, seed: u64, first: usize, durable: Offset) {
+        let history = driver.files.history();
+        for at in first..=history.len() {
+            let operation = history.get(at).map_or("end".into(), |o: &Operation| format!("{o:?}"));
+            for (survival, images) in IMAGES_PER_MOMENT {
+                for image_seed in 0..images {
+                    let image = driver.files.crash_image(at, survival, image_seed);
+                    if !self.seen.insert(image.content_hash()) {
+                        continue;
+                    }
+                    *self.by_kind.entry(kind_of(&image)).or_default() += 1;
+                    *self.by_survival.entry(survival).or_default() += 1;
+                    *self.by_operation.entry(operation.clone()).or_default() += 1;
+                    // Under the policy `delete`, too: it may have been changed while the broker was down.
+                    let compact_enabled = !self.seen.len().is_multiple_of(3);
+                    let config = LogConfig { compact_enabled, ..driver.config.clone() };
+                    let (model, now_ms) = (&driver.model, driver.now_ms);
+                    let checked = std::panic::catch_unwind(|| {
+                        check_image(&image, &config, model, durable, now_ms);
+                    });
+                    assert!(checked.is_ok(), "seed {seed}, operation {at}, {survival:?}, image {image_seed}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_power_loss_in_a_cleaning_loses_nothing() {
-    let mut seen = HashSet::new();
-    let mut by_kind: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut by_survival: BTreeMap<Survival, usize> = BTreeMap::new();
-    let mut by_operation: BTreeMap<String, usize> = BTreeMap::new();
+    let mut counts = Counts::default();
     for seed in 0..SEEDS {
         let config = LogConfig { segment_bytes: 1_200, ..config() };
         let mut driver = Driver::new(seed, config, 1 << 20);
@@ -105,41 +139,13 @@ fn a_power_loss_in_a_cleaning_loses_nothing() {
                 driver.checkpoint(RECOVERY_POINT_FILE, driver.log.durable_offset());
             }
             let (durable, first) = (driver.log.durable_offset(), driver.files.operation_count());
-            if !clean_amid_appends(&mut driver) {
-                continue;
-            }
-            let history = driver.files.history();
-            for at in first..=history.len() {
-                for (survival, images) in IMAGES_PER_MOMENT {
-                    for image_seed in 0..images {
-                        let image = driver.files.crash_image(at, survival, image_seed);
-                        if !seen.insert(image.content_hash()) {
-                            continue;
-                        }
-                        *by_kind.entry(kind_of(&image)).or_default() += 1;
-                        *by_survival.entry(survival).or_default() += 1;
-                        let operation =
-                            history.get(at).map_or("end".into(), |o: &Operation| format!("{o:?}"));
-                        *by_operation.entry(operation).or_default() += 1;
-                        // Under the policy `delete`, too: it may have been changed while the broker was down.
-                        let compact_enabled = !seen.len().is_multiple_of(3);
-                        let config = LogConfig { compact_enabled, ..driver.config.clone() };
-                        let checked = std::panic::catch_unwind(|| {
-                            check_image(&image, &config, &driver.model, durable, driver.now_ms);
-                        });
-                        assert!(
-                            checked.is_ok(),
-                            "seed {seed}, operation {at}, {survival:?}, image {image_seed}"
-                        );
-                    }
-                }
-            }
-            let cleaned_to = driver.log.cleaned_to().0;
-            for (_, record) in driver.model.records.range_mut(..cleaned_to) {
-                record.reached_ms.get_or_insert(driver.now_ms);
+            if clean_amid_appends(&mut driver) {
+                counts.check_moments(&driver, seed, first, durable);
+                driver.note_reached();
             }
         }
     }
+    let Counts { seen, by_kind, by_survival, by_operation } = counts;
     println!("{} distinct crash images", seen.len());
     println!("by what they hold: {by_kind:?}");
     println!("by what survived: {by_survival:?}");

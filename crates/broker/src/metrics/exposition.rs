@@ -52,7 +52,8 @@ impl Collector for BrokerCollector {
         network(e, &self.0)?;
         logs(e, &self.0)?;
         cleaner(e, &self.0.cleaner)?;
-        log_sizes(e, &self.0)
+        log_sizes(e, &self.0)?;
+        groups(e, &self.0)
     }
 }
 
@@ -126,6 +127,36 @@ fn cleaner(e: &mut DescriptorEncoder, m: &CleanerMetrics) -> Result<(), Error> {
     gauge(e, "cleaner_last_run_seconds", "When the last compaction ended, since 1970", last_run_seconds)?;
     let help = "Logs that are not compacted because that failed";
     gauge(e, "cleaner_uncleanable_logs", help, m.uncleanable.load(Relaxed))
+}
+
+fn groups(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
+    let now = look(&metrics.groups);
+    let help = "Groups that this broker coordinates, by state";
+    let mut family = e.encode_descriptor("groups", help, None, MetricType::Gauge)?;
+    for (state, count) in &now.groups {
+        family.encode_family(&[("state", state.as_str())])?.encode_gauge(&signed(*count))?;
+    }
+    gauge(e, "group_members", "Members of groups that this broker coordinates", now.members)?;
+    gauge(e, "group_offsets", "Committed offsets, one for each group and partition", now.offsets)?;
+    counter(
+        e,
+        "group_rebalances",
+        "Rebalances of groups that came to their end",
+        metrics.group_rebalances.get(),
+    )?;
+    gauge(
+        e,
+        "group_shards_loading",
+        "Partitions of the groups' topic that are being loaded",
+        now.shards_loading,
+    )?;
+    gauge(
+        e,
+        "group_shards_failed",
+        "Partitions of the groups' topic that could not be loaded",
+        now.shards_failed,
+    )?;
+    histogram(e, "group_load_duration", "Loading one partition of the groups' topic", &metrics.group_load)
 }
 
 fn log_sizes(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {

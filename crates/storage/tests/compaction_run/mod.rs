@@ -340,6 +340,13 @@ impl Driver {
         }
     }
 
+    /// Open ones keep what follows from being cleaned.
+    pub fn end_transactions(&mut self) {
+        let open = |who: &usize| self.producers[*who].2.is_some();
+        let open: Vec<usize> = (0..self.producers.len()).filter(open).collect();
+        open.into_iter().for_each(|who| self.end_transaction(who));
+    }
+
     fn end_transaction(&mut self, who: usize) {
         let is_abort = self.random.below(2) == 0;
         let base = self.log.end_offset();
@@ -385,15 +392,20 @@ impl Driver {
         let before = self.log.producers().encode();
         let stats = clean(&mut self.log, &self.options).unwrap();
         assert_eq!(self.log.producers().encode(), before, "a cleaning changes no producer");
-        let cleaned_to = self.log.cleaned_to().0;
-        for (_, record) in self.model.records.range_mut(..cleaned_to) {
-            record.reached_ms.get_or_insert(self.now_ms);
-        }
+        self.note_reached();
         let stats = stats?;
         self.cleanings += 1;
         self.stats.replaced_bytes += stats.replaced_bytes;
         self.stats.kept_bytes += stats.kept_bytes;
         Some(stats)
+    }
+
+    /// A cleaning has reached what lies below its end.
+    pub fn note_reached(&mut self) {
+        let cleaned_to = self.log.cleaned_to().0;
+        for (_, record) in self.model.records.range_mut(..cleaned_to) {
+            record.reached_ms.get_or_insert(self.now_ms);
+        }
     }
 
     pub fn delete_records(&mut self) {
