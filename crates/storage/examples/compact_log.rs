@@ -1,6 +1,8 @@
 //! How fast a log is compacted, and how small it gets, while it is appended to:
 //! `cargo run --release -p ottla-storage --example compact_log -- <directory> [MiB] [codec]`. 1 % of the keys are distinct.
 
+#![allow(clippy::print_stdout, reason = "that is what it is for")]
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
