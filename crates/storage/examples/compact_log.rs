@@ -75,7 +75,10 @@ fn clean(log: &Mutex<Log>, now_ms: i64) -> Result<(), Failure> {
         log.sync()?;
         log.plan_cleaning(log.durable_offset(), now_ms)?
     };
-    let Some(plan) = plan else { return Ok(println!("nothing to clean")) };
+    let Some(plan) = plan else {
+        println!("nothing to clean");
+        return Ok(());
+    };
     let mut cleaning = Cleaning::prepare(plan, &options, &mut |_| true)?;
     for index in 0..cleaning.group_count() {
         let copied = cleaning.copy(index, &mut |_| true)?;
