@@ -1,6 +1,7 @@
 //! Tests against real broker processes, one module per subject.
 
 mod directories;
+mod groups;
 mod hostile_frames;
 mod hostile_records;
 mod python_clients;
