@@ -3,7 +3,7 @@
 SETTINGS is JSON: bootstrap, topic, group, strategy, and maybe instance (a static member), session_ms, heartbeat_ms.
 Standard input: `close` leaves the group in order; the end of the input does the same. Standard output has one JSON object a line:
 `event` and `at` (the machine's monotonic clock, seconds), and `partitions` of assigned, revoked and lost, `records`
-([partition, first offset, last offset] each) of got, `committed` ({partition: offset}) of committed, `text` of failed.
+([partition, first offset, last offset] each) of got, `text` of failed.
 A partition is this member's from `assigned` until `revoked`, which is told before the client gives it back."""
 import asyncio
 import json
@@ -63,11 +63,18 @@ def confluent():
                KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.REQUEST_TIMED_OUT,
                KafkaError._DESTROY, KafkaError._ASSIGNMENT_LOST, KafkaError._STATE}
 
+    got = []
+
     def commit():
+        # Told first: who is killed between the two has not kept a record to itself.
+        tell_got(got)
+        got.clear()
         try:
-            done = c.commit(asynchronous=False)
-            tell("committed", committed={p.partition: p.offset for p in done if p.error is None and p.offset >= 0})
+            c.commit(asynchronous=False)
+            tell("committed")
         except KafkaException as error:
+            if error.args[0].code() == KafkaError.FENCED_INSTANCE_ID or error.args[0].fatal():
+                give_up(str(error))
             if error.args[0].code() not in passing:
                 raise
 
@@ -79,7 +86,7 @@ def confluent():
         "bootstrap.servers": SETTINGS["bootstrap"], "group.id": SETTINGS["group"], "auto.offset.reset": "earliest",
         "partition.assignment.strategy": SETTINGS["strategy"], "enable.auto.commit": False, "session.timeout.ms": SESSION_MS,
         "heartbeat.interval.ms": HEARTBEAT_MS, "fetch.wait.max.ms": 100, "log_level": 3, "reconnect.backoff.max.ms": 200,
-        "topic.metadata.refresh.interval.ms": 1000,
+        "topic.metadata.refresh.interval.ms": 1000, "error_cb": lambda error: error.fatal() and give_up(str(error)),
     }
     if "instance" in SETTINGS:
         settings["group.instance.id"] = SETTINGS["instance"]
@@ -87,13 +94,15 @@ def confluent():
     c.subscribe([TOPIC], on_assign=lambda _, partitions: tell("assigned", partitions=numbers(partitions)), on_revoke=revoked,
                 on_lost=lambda _, partitions: tell("lost", partitions=numbers(partitions)))
     while not closing.is_set():
-        got = []
-        for message in c.consume(100, 0.05):
+        message = c.poll(0.05)
+        while message is not None and len(got) < 100:
             if message.error() is None:
                 got.append((message.partition(), message.offset()))
             elif message.error().fatal():
                 give_up(str(message.error()))
-        tell_got(got)
+            message = c.poll(0)
+        if message is not None and message.error() is None:
+            got.append((message.partition(), message.offset()))
         if got:
             commit()
     c.close()
@@ -114,9 +123,11 @@ def kafka_python():
     def commit():
         try:
             c.commit()
-            tell("committed", committed={})
+            tell("committed")
         except (errors.CommitFailedError, errors.RebalanceInProgressError, errors.KafkaTimeoutError, errors.KafkaConnectionError):
             pass
+        except errors.FencedInstanceIdError as error:
+            give_up(f"fenced: {error}")
 
     class Listener(ConsumerRebalanceListener):
         # Called within poll, and what the last poll gave is committed already.
@@ -160,7 +171,7 @@ async def aio():
     async def commit():
         try:
             await c.commit()
-            tell("committed", committed={})
+            tell("committed")
         except (errors.CommitFailedError, errors.IllegalStateError, errors.KafkaConnectionError, errors.RequestTimedOutError):
             pass
 

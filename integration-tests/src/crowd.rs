@@ -85,7 +85,8 @@ impl Crowd {
         let one = |(name, members): &(String, Vec<Arc<Mutex<i32>>>)| {
             wait_until(limit, &format!("{} members of {name} to settle", members.len()), || {
                 assert!(!self.members.iter().any(JoinHandle::is_finished), "a member has failed");
-                let mut known = members.iter().map(|generation| *generation.lock().expect("no panic while held"));
+                let mut known =
+                    members.iter().map(|generation| *generation.lock().expect("no panic while held"));
                 let first = known.next().expect("a member");
                 if first < 0 || known.any(|generation| generation != first) {
                     return None;

@@ -61,7 +61,8 @@ impl Connection {
 
     /// OffsetCommit 8 of partition 0 by a client without a group of members; gives the error code.
     pub fn commit_alone(&mut self, group: &str, topic: &str, offset: i64, metadata: &str) -> i16 {
-        let reply: OffsetCommitResponse = self.ask(&commit_request(group, -1, "", topic, offset, metadata), 8);
+        let reply: OffsetCommitResponse =
+            self.ask(&commit_request(group, -1, "", topic, offset, metadata), 8);
         reply.topics[0].partitions[0].error_code
     }
 }

@@ -39,14 +39,28 @@ fn kcat_goes_on() {
     for round in 1..=2 {
         load::fill(&broker, "cat", 2, 50);
         let bootstrap = broker.bootstrap();
-        let settings =
-            ["-b", &bootstrap, "-X", "auto.offset.reset=earliest", "-c", "100", "-q", "-f", "%s\n", "-G", "cats", "cat"];
+        let settings = [
+            "-b",
+            &bootstrap,
+            "-X",
+            "auto.offset.reset=earliest",
+            "-c",
+            "100",
+            "-q",
+            "-f",
+            "%s\n",
+            "-G",
+            "cats",
+            "cat",
+        ];
         let child = Command::new("kcat").args(settings).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let child = child.expect("kcat (make setup installs it)");
         let output = child.wait_with_output().expect("own child");
         assert!(output.status.success(), "round {round}: {}", output.status);
-        let mut lines: Vec<u32> =
-            String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().expect("a number")).collect();
+        let mut lines: Vec<u32> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| line.parse().expect("a number"))
+            .collect();
         lines.sort_unstable();
         assert_eq!(lines, (0..100).collect::<Vec<_>>(), "round {round}: each record once");
         let mut connection = Connection::open(broker.address());

@@ -184,3 +184,25 @@ impl Group {
         }
     }
 }
+
+impl Drop for Group {
+    /// Of a test that fails: who had what around the first record that is missing.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for partition in 0..self.partitions {
+            let Some(missing) = self.gap(partition, i64::MAX) else { continue };
+            eprintln!("--- {}-{partition}: nobody told of offset {missing}; around it: ---", self.name);
+            for member in self.everybody() {
+                for event in member.diary.read() {
+                    let What::Got(spans) = event.what else { continue };
+                    let near = |span: &&(i32, i64, i64)| span.0 == partition && (span.1 - missing).abs() < 20;
+                    for (_, first, last) in spans.iter().filter(near) {
+                        eprintln!("{:.3} {:?}: {first} to {last}", event.at_s, member.settings.client);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -16,22 +16,29 @@ use crate::rd;
 /// Records between two commits.
 const POLLS_MAX: usize = 100;
 
-pub struct Telling(Diary);
+pub struct Telling {
+    diary: Diary,
+    /// Set before the consumer is dropped. The drop polls to its end and so passes over records that nobody gets to see:
+    /// they must not be committed.
+    closing: AtomicBool,
+}
 
 impl ClientContext for Telling {}
 
 impl ConsumerContext for Telling {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(list) => self.0.write(What::Assigned(partitions(list))),
+            Rebalance::Assign(list) => self.diary.write(What::Assigned(partitions(list))),
             Rebalance::Revoke(list) if consumer.assignment_lost() => {
-                self.0.write(What::Lost(partitions(list)));
+                self.diary.write(What::Lost(partitions(list)));
             }
             Rebalance::Revoke(list) => {
-                commit(consumer, &self.0);
-                self.0.write(What::Revoked(partitions(list)));
+                if !self.closing.load(Ordering::Relaxed) {
+                    commit(consumer, &self.diary);
+                }
+                self.diary.write(What::Revoked(partitions(list)));
             }
-            Rebalance::Error(error) => self.0.write(What::Failed(error.to_string())),
+            Rebalance::Error(error) => self.diary.write(What::Failed(error.to_string())),
         }
     }
 }
@@ -62,8 +69,9 @@ pub fn consumer(broker: &Broker, settings: &Settings, diary: Diary) -> BaseConsu
     if let Some(instance) = &settings.instance {
         config.set("group.instance.id", instance);
     }
-    let consumer: BaseConsumer<Telling> =
-        config.create_with_context(Telling(diary)).expect("settings that librdkafka knows");
+    let consumer: BaseConsumer<Telling> = config
+        .create_with_context(Telling { diary, closing: AtomicBool::new(false) })
+        .expect("settings that librdkafka knows");
     consumer.subscribe(&[&settings.topic]).expect("a subscription");
     consumer
 }
@@ -77,7 +85,9 @@ pub fn run(consumer: BaseConsumer<Telling>, stop: &AtomicBool, diary: &Diary) {
             match consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => match spans.last_mut() {
-                    Some(span) if span.0 == message.partition() && span.2 + 1 == message.offset() => span.2 += 1,
+                    Some(span) if span.0 == message.partition() && span.2 + 1 == message.offset() => {
+                        span.2 += 1
+                    }
                     _ => spans.push((message.partition(), message.offset(), message.offset())),
                 },
                 Some(Err(error)) if consumer.client().fatal_error().is_some() => {
@@ -93,6 +103,7 @@ pub fn run(consumer: BaseConsumer<Telling>, stop: &AtomicBool, diary: &Diary) {
             commit(&consumer, diary);
         }
     }
+    consumer.context().closing.store(true, Ordering::Relaxed);
 }
 
 /// Commits the positions. During a rebalance that may be refused; then the next owner reads those records again.

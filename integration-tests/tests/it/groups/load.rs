@@ -21,7 +21,8 @@ pub struct Load {
 
 impl Load {
     pub fn start(broker: &Broker, topic: &str, partitions: i32) -> Load {
-        let settings = [("enable.idempotence", "true"), ("linger.ms", "5"), ("reconnect.backoff.max.ms", "200")];
+        let settings =
+            [("enable.idempotence", "true"), ("linger.ms", "5"), ("reconnect.backoff.max.ms", "200")];
         let mut sender = Sender::new(broker, &settings);
         let stop = Arc::new(AtomicBool::new(false));
         let (stopping, topic) = (Arc::clone(&stop), topic.to_owned());
@@ -88,9 +89,13 @@ impl Watch {
             let mut highest = vec![-1; usize::try_from(partitions).expect("a count")];
             let mut changes = 0;
             while !stopping.load(Ordering::Relaxed) {
-                let committed = connection.committed(&group, &topic, partitions).expect("a coordinator that serves");
+                let committed =
+                    connection.committed(&group, &topic, partitions).expect("a coordinator that serves");
                 for (partition, (before, now)) in highest.iter().zip(&committed).enumerate() {
-                    assert!(now >= before, "{group}, {topic}-{partition}: {before} was committed, now it is {now}");
+                    assert!(
+                        now >= before,
+                        "{group}, {topic}-{partition}: {before} was committed, now it is {now}"
+                    );
                 }
                 changes += usize::from(committed != highest);
                 highest = committed;

@@ -236,7 +236,12 @@ impl Member {
             Body::Process { child, reader } => {
                 let Some(status) = child.try_wait().expect("own child") else { return false };
                 reader.take().expect("joined once").join().expect("the reader ends");
-                assert!(status.success(), "{:?} of {} ended with {status}", self.settings.client, self.settings.group);
+                assert!(
+                    status.success(),
+                    "{:?} of {} ended with {status}",
+                    self.settings.client,
+                    self.settings.group
+                );
             }
             Body::Thread { thread, .. } => {
                 if !thread.as_ref().is_some_and(JoinHandle::is_finished) {
@@ -277,7 +282,12 @@ impl Drop for Member {
         }
         if std::thread::panicking() {
             let events = self.diary.read();
-            eprintln!("--- {:?} of {}, the last of {} events ---", self.settings.client, self.settings.group, events.len());
+            eprintln!(
+                "--- {:?} of {}, the last of {} events ---",
+                self.settings.client,
+                self.settings.group,
+                events.len()
+            );
             let told = events.iter().filter(|event| !matches!(event.what, What::Got(_) | What::Committed));
             for event in told.collect::<Vec<_>>().iter().rev().take(20).rev() {
                 eprintln!("{:.3} {:?}", event.at_s, event.what);

@@ -41,7 +41,13 @@ fn ask_join(connection: &mut Connection, request: &JoinGroupRequest) -> JoinGrou
     connection.ask(request, 9)
 }
 
-fn heartbeat(connection: &mut Connection, group: &str, generation: i32, member: &str, instance: Option<&str>) -> i16 {
+fn heartbeat(
+    connection: &mut Connection,
+    group: &str,
+    generation: i32,
+    member: &str,
+    instance: Option<&str>,
+) -> i16 {
     let request = HeartbeatRequest {
         group_id: group.into(),
         generation_id: generation,
@@ -137,7 +143,8 @@ fn strangers_are_told_so() {
     }
     assert_eq!(commit(&mut connection, &commit_request("known", 1, "stranger", "topic", 1, "")), unknown);
     assert_eq!(connection.commit_alone("known", "topic", 1, ""), unknown, "a group with members is theirs");
-    let request = DeleteGroupsRequest { groups_names: vec!["known".into(), "nowhere".into()], ..Default::default() };
+    let request =
+        DeleteGroupsRequest { groups_names: vec!["known".into(), "nowhere".into()], ..Default::default() };
     let deleted: DeleteGroupsResponse = connection.ask(&request, 2);
     let codes: Vec<_> = deleted.results.iter().map(|result| result.error_code).collect();
     assert_eq!(codes, [ErrorCode::NonEmptyGroup.code(), ErrorCode::GroupIdNotFound.code()]);
@@ -258,10 +265,8 @@ fn metadata_of_an_offset_has_a_limit() {
 
 #[test]
 fn a_group_has_at_most_its_size() {
-    let broker = BrokerOptions::default()
-        .set("group.initial.rebalance.delay.ms", 0)
-        .set("group.max.size", 1)
-        .start();
+    let broker =
+        BrokerOptions::default().set("group.initial.rebalance.delay.ms", 0).set("group.max.size", 1).start();
     let mut connection = with_topic(&broker);
     let member = stable(&mut connection, "full", b"");
     let full = ErrorCode::GroupMaxSizeReached.code();

@@ -34,7 +34,11 @@ fn table(client: Client) {
         group.consume(&broker, &ends);
         group.close_all();
         group.assert_single_owners();
-        assert_eq!(group.doubled(), 0, "{strategy}: members that leave in order leave nothing to be read again");
+        assert_eq!(
+            group.doubled(),
+            0,
+            "{strategy}: members that leave in order leave nothing to be read again"
+        );
     }
 }
 

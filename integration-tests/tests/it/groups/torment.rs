@@ -98,7 +98,8 @@ fn broker_killed_under_consuming_groups() {
         let all: Vec<i64> = ends.iter().map(|end| end + 1).collect();
         next.commits(&broker, &all);
         next.close_all();
-        let wanted: Vec<_> = (0..PARTITIONS).zip(&ends).map(|(partition, end)| (partition, *end, *end)).collect();
+        let wanted: Vec<_> =
+            (0..PARTITIONS).zip(&ends).map(|(partition, end)| (partition, *end, *end)).collect();
         assert_eq!(next.got(), wanted, "{}: one new record of each partition and no old one", group.name);
     }
 }
