@@ -54,25 +54,28 @@ fn restarts(client: Client, strategy: &str) {
         assert_eq!(generation(&broker), settled, "no rebalance");
         assert_eq!(moves(&group)[..2], others, "the others notice nothing");
     }
+    if client != Client::Aiokafka {
+        fences(&broker, &mut group, settled);
+    }
+    group.close_all();
+}
+
+/// A second one with the id of the first takes its place, and nobody else notices. aiokafka (0.14) is left out: it commits
+/// without its instance id, takes the refusal for a lost session, and joins again, so that two of them fence each other for ever.
+fn fences(broker: &Broker, group: &mut Group, settled: i32) {
     let twin = group.members[0].settings.clone();
     let others = moves(&group)[1..].to_vec();
-    group.join_as(&broker, twin);
+    group.join_as(broker, twin);
     wait_until(std::time::Duration::from_secs(30), "the twin's partitions", || {
         (group.members[3].owned().len() == 2).then_some(())
     });
-    // kafka-python hears of it by its heartbeat, but says so only when it commits. aiokafka, which commits without its
-    // instance id, would try that over and over.
-    if client != Client::Aiokafka {
-        load::fill(&broker, "static", PARTITIONS, 1);
-    }
+    // kafka-python hears of it by its heartbeat, but says so only when it commits.
+    load::fill(broker, "static", PARTITIONS, 1);
     let why = group.give_up(0);
-    // aiokafka (0.14) has no name for the code and calls it unknown.
-    let name = if client == Client::Aiokafka { "unknown" } else { "fenced" };
-    assert!(why.to_lowercase().contains(name), "{why}");
-    group.settle(&broker, &[2, 2, 2]);
-    assert_eq!(generation(&broker), settled, "no rebalance");
-    assert_eq!(moves(&group)[..2], others, "the others notice nothing");
-    group.close_all();
+    assert!(why.to_lowercase().contains("fenced"), "{why}");
+    group.settle(broker, &[2, 2, 2]);
+    assert_eq!(generation(broker), settled, "no rebalance");
+    assert_eq!(moves(group)[..2], others, "the others notice nothing");
 }
 
 #[test]
