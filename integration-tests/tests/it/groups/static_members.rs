@@ -64,7 +64,7 @@ fn restarts(client: Client, strategy: &str) {
 /// without its instance id, takes the refusal for a lost session, and joins again, so that two of them fence each other for ever.
 fn fences(broker: &Broker, group: &mut Group, settled: i32) {
     let twin = group.members[0].settings.clone();
-    let others = moves(&group)[1..].to_vec();
+    let others = moves(group)[1..].to_vec();
     group.join_as(broker, twin);
     wait_until(std::time::Duration::from_secs(30), "the twin's partitions", || {
         (group.members[3].owned().len() == 2).then_some(())
