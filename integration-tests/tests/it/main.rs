@@ -2,6 +2,7 @@
 
 mod connections;
 mod directories;
+mod groups;
 mod hostile_frames;
 mod hostile_records;
 mod python_clients;
