@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use ottla_integration_tests::{Broker, BrokerOptions};
+use ottla_integration_tests::{Broker, BrokerOptions, process, wait_until};
 use rustix::process::Signal;
 
 /// So many clients that come at once are ordinary.
@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_millis(700);
 /// How many of the clients get a connection while the broker does nothing at all.
 fn connected_while_stopped(broker: &Broker) -> usize {
     broker.signal(Signal::STOP);
+    wait_until(PATIENCE, "all its threads to stand still", || {
+        process::is_stopped(broker.pid()).then_some(())
+    });
     let address = broker.address();
     let streams: Vec<TcpStream> =
         (0..CLIENTS).map_while(|_| TcpStream::connect_timeout(&address, PATIENCE).ok()).collect();
