@@ -17,6 +17,7 @@ use ottla_storage::files::faulty::{Fault, FaultyFiles, Operation};
 use super::*;
 
 mod crashes;
+mod older;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);
