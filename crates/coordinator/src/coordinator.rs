@@ -21,7 +21,7 @@ use crate::error::{OpenError, RequestError};
 use crate::feed::Published;
 use crate::handle::CoordinatorHandle;
 use crate::hard_state::{FILE_NAME, HardState};
-use crate::limits::QUEUE_REQUESTS_MAX;
+use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
 use crate::metadata_log::MetadataLog;
 use crate::raft::VoterId;
 use crate::raft::disk::Disk;
@@ -55,10 +55,29 @@ pub struct CoordinatorOptions {
     pub directory_id: Uuid,
     /// The broker's values that are set at the start, valid.
     pub config: ConfigMap,
+    /// When snapshots are made, and how much of the log stays nevertheless.
+    pub snapshots: SnapshotLimits,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Random numbers.
     pub entropy: Box<dyn FnMut() -> u64 + Send>,
+}
+
+/// How long the metadata log gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotLimits {
+    /// Entries after which a snapshot is made.
+    pub entries: u64,
+    /// Bytes of records after which a snapshot is made.
+    pub bytes: u64,
+    /// Entries that stay in the log although a snapshot holds them, so that one who is a little behind needs no snapshot.
+    pub kept_entries: u64,
+}
+
+impl Default for SnapshotLimits {
+    fn default() -> Self {
+        Self { entries: SNAPSHOT_ENTRIES, bytes: SNAPSHOT_BYTES, kept_entries: KEPT_ENTRIES }
+    }
 }
 
 impl CoordinatorOptions {
@@ -78,6 +97,7 @@ impl CoordinatorOptions {
             node_id,
             directory_id,
             config: ConfigMap::new(),
+            snapshots: SnapshotLimits::default(),
             clock: Arc::new(system_clock),
             entropy: Box::new(system_entropy),
         }
@@ -187,7 +207,8 @@ fn open(options: CoordinatorOptions) -> Result<(Opened, Entropy), OpenError> {
     let published = Arc::new(Published::new(replayed.image.clone()));
     let shared = Arc::new(Shared::new(options.files.clone(), dir.clone(), current));
     let committed = replayed.last;
-    let machine = Machine { replayed, published, shared, grown };
+    let limits = options.snapshots;
+    let machine = Machine { replayed, published, shared, grown, limits };
     let disk = Disk {
         reserve: Reserve::new(options.files.clone(), &options.dir),
         files: options.files,

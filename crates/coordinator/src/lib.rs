@@ -16,7 +16,9 @@ mod metadata_log;
 mod raft;
 mod reserve;
 
-pub use coordinator::{Coordinator, CoordinatorOptions, LOG_DIRECTORY, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
+pub use coordinator::{
+    Coordinator, CoordinatorOptions, LOG_DIRECTORY, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL, SnapshotLimits,
+};
 pub use entry::{EntryError, EntryKind, LogEntry};
 pub use error::{OpenError, RequestError};
 pub use feed::{FeedEntry, FeedError, ImageReplica, MetadataFeed};

@@ -18,6 +18,7 @@ use super::*;
 
 mod crashes;
 mod older;
+mod snapshots;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -13,10 +13,9 @@ use tokio::sync::Notify;
 
 use super::snapshot::Snapshot;
 use super::{Entry, EntryId, Membership, StoredMembership, Types, to_i64};
-use crate::coordinator::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
+use crate::coordinator::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL, SnapshotLimits};
 use crate::error::OpenError;
 use crate::feed::{FeedEntry, Published};
-use crate::limits::{SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
 
 type LibrarySnapshot = alias::SnapshotOf<Types, MetadataImage>;
 type LibraryMeta = alias::SnapshotMetaOf<Types>;
@@ -142,6 +141,7 @@ pub(crate) struct Machine {
     pub(crate) shared: Arc<Shared>,
     /// Entries and bytes of records since the last snapshot.
     pub(crate) grown: Grown,
+    pub(crate) limits: SnapshotLimits,
 }
 
 /// How much has been applied since something.
@@ -178,7 +178,7 @@ impl Machine {
     /// Asks for a snapshot when the log has grown enough.
     pub(crate) fn note_growth(&mut self) {
         let Some(last) = self.replayed.last else { return };
-        if self.grown.entries < SNAPSHOT_ENTRIES && self.grown.bytes < SNAPSHOT_BYTES {
+        if self.grown.entries < self.limits.entries && self.grown.bytes < self.limits.bytes {
             return;
         }
         self.grown = Grown::default();

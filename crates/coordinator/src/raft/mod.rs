@@ -22,7 +22,7 @@ use ottla_cluster::image::{MetadataRecord, RecordError};
 use ottla_protocol::ids::Uuid;
 
 use crate::entry::{EntryKind, LogEntry};
-use crate::limits::{ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS, KEPT_ENTRIES};
+use crate::limits::{ELECTION_TIMEOUT_MS_MAX, ELECTION_TIMEOUT_MS_MIN, HEARTBEAT_MS};
 use membership::MembershipError;
 
 /// The metadata quorum. One leader in a term at most; a term is a leader epoch.
@@ -153,7 +153,7 @@ pub(crate) fn records(entry: &Entry) -> Result<Vec<MetadataRecord>, RecordError>
 }
 
 /// How the library behaves here. Snapshots are made when we say so: a full disk must not stop a node.
-pub(crate) fn config(cluster_id: &str) -> Arc<Config> {
+pub(crate) fn config(cluster_id: &str, kept_entries: u64) -> Arc<Config> {
     let config = Config {
         cluster_name: cluster_id.to_owned(),
         election_timeout_min: ELECTION_TIMEOUT_MS_MIN,
@@ -161,7 +161,7 @@ pub(crate) fn config(cluster_id: &str) -> Arc<Config> {
         heartbeat_interval: HEARTBEAT_MS,
         snapshot_policy: SnapshotPolicy::Never,
         replication_lag_threshold: u64::MAX,
-        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+        max_in_snapshot_log_to_keep: kept_entries,
         // A quorum of one has no clock to watch; others switch it on.
         enable_tick: false,
         enable_pre_vote: Some(true),

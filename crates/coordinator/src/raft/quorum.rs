@@ -57,11 +57,13 @@ impl Quorum {
         let Opened { me, cluster_id, disk, mut machine, committed } = opened;
         let alone = is_alone(machine.replayed.membership.membership(), me);
         let shared = machine.shared.clone();
+        let kept_entries = machine.limits.kept_entries;
         machine.note_growth();
         let (disk, disk_thread) = DiskHandle::spawn(disk)?;
         let store = LogStore { disk: disk.clone(), committed };
         let refused = |error: Fatal<Types>| OpenError::Raft(error.to_string());
-        let raft = Raft::new(me, config(&cluster_id), Alone, store, machine).await.map_err(refused)?;
+        let raft =
+            Raft::new(me, config(&cluster_id, kept_entries), Alone, store, machine).await.map_err(refused)?;
         if alone {
             if !raft.is_leader() {
                 raft.trigger().elect(false).await.map_err(refused)?;
