@@ -24,6 +24,7 @@ pub struct BrokerOptions {
     directory: Option<PathBuf>,
     port: Option<u16>,
     disk_bytes: Option<u64>,
+    open_files_max: Option<u64>,
 }
 
 impl BrokerOptions {
@@ -31,6 +32,12 @@ impl BrokerOptions {
     /// for tests of the full disk, and only for them. It is lost when the process ends.
     pub fn disk_bytes(mut self, bytes: u64) -> Self {
         self.disk_bytes = Some(bytes);
+        self
+    }
+
+    /// The limit of open files (`ulimit -n`) that the process starts with.
+    pub fn open_files_max(mut self, count: u64) -> Self {
+        self.open_files_max = Some(count);
         self
     }
 
@@ -84,6 +91,7 @@ impl BrokerOptions {
             port: self.port.unwrap_or_else(free_port),
             http_port: free_port(),
             disk_bytes: self.disk_bytes,
+            open_files_max: self.open_files_max,
             log: home.path().join("broker.log"),
             child: None,
             ready_after: Duration::ZERO,
@@ -100,6 +108,7 @@ pub struct Broker {
     port: u16,
     http_port: u16,
     disk_bytes: Option<u64>,
+    open_files_max: Option<u64>,
     log: PathBuf,
     child: Option<Child>,
     ready_after: Duration,
@@ -130,8 +139,11 @@ impl Broker {
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the broker runs already");
         let log = File::options().create(true).append(true).open(&self.log).expect("the log opens");
-        let mut command =
-            self.disk_bytes.map_or_else(|| Command::new(binary()), |bytes| on_disk(bytes, &self.directory));
+        let mut command = match (self.disk_bytes, self.open_files_max) {
+            (Some(bytes), _) => on_disk(bytes, &self.directory),
+            (None, Some(count)) => with_open_files_max(count),
+            (None, None) => Command::new(binary()),
+        };
         for setting in [
             format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port),
             format!("log.dirs={}", self.directory.display()),
@@ -299,6 +311,14 @@ fn on_disk(bytes: u64, directory: &Path) -> Command {
     // `$0` to `$2` are the size, the directory and the broker; the rest are its arguments. exec keeps the process's id.
     let script = r#"mount -t tmpfs -o size="$0" tmpfs "$1" && binary=$2 && shift 2 && exec "$binary" "$@""#;
     command.args(["--mount", "sh", "-c", script]).arg(bytes.to_string()).arg(directory).arg(binary());
+    command
+}
+
+/// The broker with a limit of open files.
+fn with_open_files_max(count: u64) -> Command {
+    let mut command = Command::new("sh");
+    let script = r#"ulimit -n "$0" && exec "$@""#;
+    command.args(["-c", script]).arg(count.to_string()).arg(binary());
     command
 }
 
