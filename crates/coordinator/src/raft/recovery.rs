@@ -60,10 +60,11 @@ pub(crate) fn replay(
 /// The vote and the ends of the log.
 pub(crate) fn view(log: &MetadataLog, hard_state: &HardState) -> Result<View, OpenError> {
     let purged = hard_state.purged.map(|purged| entry_id(purged.term, purged.index));
-    let last = match log.read(log.end() - 1)?.first() {
-        Some(entry) if log.end() > log.start() => Some(entry_id(entry.term, entry.index)),
-        _ => purged,
-    };
+    let mut last = purged;
+    if log.end() > log.start() {
+        let read = log.read(log.end() - 1)?;
+        last = read.first().map(|entry| entry_id(entry.term, entry.index)).or(purged);
+    }
     Ok(View::new(vote(hard_state)?, last, purged))
 }
 
