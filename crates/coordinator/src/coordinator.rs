@@ -20,12 +20,13 @@ use crate::entry::{EntryError, EntryKind, LogEntry};
 use crate::error::{OpenError, RequestError};
 use crate::feed::Published;
 use crate::handle::CoordinatorHandle;
-use crate::hard_state::{FILE_NAME, HardState};
+use crate::hard_state::{FILE_NAME, FIRST_TERM, HardState};
 use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
 use crate::metadata_log::MetadataLog;
 use crate::raft::VoterId;
 use crate::raft::disk::Disk;
 use crate::raft::machine::{Machine, Shared};
+use crate::raft::network::Alone;
 use crate::raft::quorum::{Opened, Quorum};
 use crate::raft::recovery;
 use crate::raft::snapshot::{self, Snapshot};
@@ -37,9 +38,6 @@ pub const LOG_DIRECTORY: &str = "__cluster_metadata-0";
 pub const OTTLA_FEATURE: &str = "ottla.version";
 /// The level that a new cluster begins with, and the highest that this program knows.
 pub const OTTLA_FEATURE_LEVEL: i16 = 1;
-
-/// The term that the founder of a cluster leads in.
-const FIRST_TERM: i32 = 1;
 
 /// What a coordinator is started with.
 pub struct CoordinatorOptions {
@@ -128,7 +126,7 @@ impl Coordinator {
             // Consensus has a thread of its own: what stalls brokers must not cost a healthy node its place.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             let started = runtime.map_err(OpenError::from).and_then(|runtime| {
-                let quorum = runtime.block_on(Quorum::start(opened))?;
+                let quorum = runtime.block_on(Quorum::start(opened, Alone))?;
                 Ok((runtime, quorum))
             });
             let (runtime, quorum) = match started {
@@ -179,10 +177,10 @@ impl Drop for Coordinator {
     }
 }
 
-type Entropy = Box<dyn FnMut() -> u64 + Send>;
+pub(crate) type Entropy = Box<dyn FnMut() -> u64 + Send>;
 
 /// Reads what is on disk; a directory that never belonged to a cluster founds one.
-fn open(options: CoordinatorOptions) -> Result<(Opened, Entropy), OpenError> {
+pub(crate) fn open(options: CoordinatorOptions) -> Result<(Opened, Entropy), OpenError> {
     let dir = options.dir.join(LOG_DIRECTORY);
     let now_ms = (options.clock)();
     let me = VoterId { id: options.node_id, directory_id: options.directory_id };
@@ -199,7 +197,9 @@ fn open(options: CoordinatorOptions) -> Result<(Opened, Entropy), OpenError> {
     if first_start {
         hard_state.write_unsynced(&options.files, &dir)?;
     }
-    write_first_entries(&mut log, &options, hard_state.term, now_ms)?;
+    if hard_state.is_founder() {
+        write_first_entries(&mut log, &options, hard_state.term, now_ms)?;
+    }
     let current =
         Snapshot::read(&options.files, &dir).map_err(|(path, error)| OpenError::Snapshot { path, error })?;
     let (replayed, grown) = recovery::replay(&log, current.as_ref(), &hard_state, me)?;

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const FILE_NAME: &str = "quorum-state";
 /// Version of its contents. Version 0, from before the Raft library, knew quorums of one only.
 const VERSION: u32 = 1;
+/// The term that the founder of a cluster leads in.
+pub(crate) const FIRST_TERM: i32 = 1;
 /// More than any such file has.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -87,6 +89,13 @@ pub enum HardStateError {
 }
 
 impl HardState {
+    /// Whether this node founded its cluster and leads it in the first term: then the first entries are its own to write, also
+    /// after a crash before they were.
+    pub(crate) fn is_founder(&self) -> bool {
+        let is_own = self.voted_id == self.node_id && self.voted_directory_id == self.directory_id;
+        is_own && self.vote_granted == Some(true) && self.term == FIRST_TERM
+    }
+
     /// Reads it from `dir`; `None` when there is none.
     pub(crate) fn read(files: &Arc<dyn Files>, dir: &Path) -> Result<Option<Self>, HardStateError> {
         let path = dir.join(FILE_NAME);

@@ -18,6 +18,7 @@ use super::*;
 
 mod crashes;
 mod older;
+mod quorum;
 mod snapshots;
 
 /// Longer than anything here takes.
@@ -34,8 +35,14 @@ fn options(files: &FaultyFiles) -> CoordinatorOptions {
     }
 }
 
-fn start(files: &FaultyFiles) -> (Coordinator, CoordinatorHandle) {
+/// The data directory, on disk: it is its owner's business, and without it a loss of power leaves nothing at all.
+fn make_data_dir(files: &FaultyFiles) {
     files.shared().create_dir_all(Path::new("/data")).unwrap();
+    files.shared().sync_dir(Path::new("/")).unwrap();
+}
+
+fn start(files: &FaultyFiles) -> (Coordinator, CoordinatorHandle) {
+    make_data_dir(files);
     Coordinator::start(options(files)).unwrap()
 }
 

@@ -5,18 +5,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::ServerState;
 use openraft::async_runtime::Oneshot;
 use openraft::error::{ClientWriteError, Fatal};
 use openraft::impls::OneshotResponder;
+use openraft::network::NetSnapshot;
 use openraft::raft::ClientWriteResult;
+use openraft::{RaftNetworkFactory, ServerState};
+use ottla_cluster::image::MetadataImage;
 use ottla_storage::log::LogError;
 use tokio::sync::Notify;
 
 use super::disk::{Disk, DiskHandle, Order};
 use super::log_store::LogStore;
 use super::machine::{Machine, Shared};
-use super::network::Alone;
 use super::{Change, Raft, Types, VoterId, alias, config, is_alone, to_i64};
 use crate::entry::{EntryKind, LogEntry};
 use crate::error::{OpenError, RequestError};
@@ -38,7 +39,7 @@ pub(crate) struct Opened {
 /// A member of the quorum.
 pub(crate) struct Quorum {
     me: VoterId,
-    raft: Raft,
+    pub(crate) raft: Raft,
     disk: DiskHandle,
     disk_thread: JoinHandle<()>,
     shared: Arc<Shared>,
@@ -52,8 +53,12 @@ struct Snapshots {
 }
 
 impl Quorum {
-    /// Joins the quorum. One who is alone in it leads it when this returns.
-    pub(crate) async fn start(opened: Opened) -> Result<Self, OpenError> {
+    /// Joins the quorum, whose other nodes are reached through `network`. One who is alone in it leads it when this returns.
+    pub(crate) async fn start<N>(opened: Opened, network: N) -> Result<Self, OpenError>
+    where
+        N: RaftNetworkFactory<Types>,
+        N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
+    {
         let Opened { me, cluster_id, disk, mut machine, committed } = opened;
         let alone = is_alone(machine.replayed.membership.membership(), me);
         let shared = machine.shared.clone();
@@ -62,8 +67,9 @@ impl Quorum {
         let (disk, disk_thread) = DiskHandle::spawn(disk)?;
         let store = LogStore { disk: disk.clone(), committed };
         let refused = |error: Fatal<Types>| OpenError::Raft(error.to_string());
-        let raft =
-            Raft::new(me, config(&cluster_id, kept_entries), Alone, store, machine).await.map_err(refused)?;
+        let raft = Raft::new(me, config(&cluster_id, kept_entries), network, store, machine)
+            .await
+            .map_err(refused)?;
         if alone {
             if !raft.is_leader() {
                 raft.trigger().elect(false).await.map_err(refused)?;

@@ -11,7 +11,7 @@ use super::*;
 const LIMITS: SnapshotLimits = SnapshotLimits { entries: 4, bytes: u64::MAX, kept_entries: 1 };
 
 fn start_small(files: &FaultyFiles) -> (Coordinator, CoordinatorHandle) {
-    files.shared().create_dir_all(Path::new("/data")).unwrap();
+    make_data_dir(files);
     Coordinator::start(CoordinatorOptions { snapshots: LIMITS, ..options(files) }).unwrap()
 }
 
@@ -67,8 +67,8 @@ async fn who_is_further_behind_than_the_log_gets_everything_at_once() {
     let (_coordinator, handle) = start_small(&files);
     handle.register_broker(registration()).await.unwrap();
     create(&handle, "gone").await;
-    let (mut feed, mut replica) = (handle.feed(0), ImageReplica::default());
-    follow(&mut feed, &mut replica, 3).await;
+    let mut replica = ImageReplica::new(handle.image());
+    let mut feed = handle.feed(replica.next_index());
     let gone = replica.image().topic_by_name("gone").unwrap().clone();
     handle.delete_topics(deletion("gone")).await.unwrap();
     // So many records that those before are in the log alone, and then not even there.
