@@ -1,5 +1,6 @@
 //! OffsetFetch: how far groups have read. Up to version 7 about one group, from 8 on about several.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_cluster::groups::Client;
@@ -23,7 +24,8 @@ const TOPIC_IDS_SINCE: i16 = 10;
 /// First version with an error for the whole group.
 const GROUP_ERROR_SINCE: i16 = 2;
 
-/// Answers at once: only what is committed is told.
+/// Answers at once: only what is committed is told. What is asked for twice is told once: with its metadata an answer can be a
+/// thousand times as long as the question.
 pub fn handle(
     state: &Arc<State>,
     _client: &Client,
@@ -32,7 +34,9 @@ pub fn handle(
 ) -> Answered<OffsetFetchResponse> {
     let image = state.image();
     Answered::Now(if version >= GROUPS_SINCE {
-        let groups = request.groups.into_iter().map(|group| {
+        let mut seen = BTreeSet::new();
+        let distinct = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+        let groups = distinct.map(|group| {
             if version >= TOPIC_IDS_SINCE {
                 by_id(state, &image, group, request.require_stable)
             } else {
@@ -52,7 +56,9 @@ fn fetch(
     mut group: OffsetFetchRequestGroup,
     require_stable: bool,
 ) -> OffsetFetchResponseGroup {
+    let mut seen = BTreeSet::new();
     for topic in group.topics.iter_mut().flatten() {
+        topic.partition_indexes.retain(|partition| seen.insert((topic.name.clone(), *partition)));
         topic.topic_id = image.topic_by_name(&topic.name).map_or(Uuid::ZERO, |found| found.id);
     }
     let shard = state.groups.shard_of(image, &group.group_id);
