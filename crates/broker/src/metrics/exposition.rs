@@ -126,7 +126,12 @@ fn groups(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
     }
     gauge(e, "group_members", "Members of groups that this broker coordinates", now.members)?;
     gauge(e, "group_offsets", "Committed offsets, one for each group and partition", now.offsets)?;
-    counter(e, "group_rebalances", "Rebalances of groups that came to their end", metrics.group_rebalances.get())?;
+    counter(
+        e,
+        "group_rebalances",
+        "Rebalances of groups that came to their end",
+        metrics.group_rebalances.get(),
+    )?;
     gauge(
         e,
         "group_shards_loading",
