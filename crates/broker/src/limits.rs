@@ -11,3 +11,7 @@ pub const DESCRIPTOR_SHARE: u64 = 2;
 
 /// Partitions of `__consumer_offsets` that are loaded at once: each holds `offsets.load.buffer.size` bytes meanwhile.
 pub const GROUP_LOADS_MAX: usize = 2;
+
+/// Bytes of a client's name in the id of its member, which is remembered, told and written many times. Kafka's clients take no
+/// longer names of static members.
+pub const MEMBER_ID_PREFIX_BYTES_MAX: usize = 249;

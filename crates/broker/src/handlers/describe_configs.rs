@@ -1,4 +1,4 @@
-//! DescribeConfigs: topics and brokers, every key with its value, where that comes from, and whether it can be changed.
+//! DescribeConfigs: topics, brokers and groups, every key with its value, where that comes from, and whether it can be changed.
 
 use ottla_cluster::config::Entry;
 use ottla_cluster::controller::validate_topic_name;
@@ -49,11 +49,11 @@ fn entries(
             validate_topic_name(name).map_err(|text| (ErrorCode::InvalidTopicException, text))?;
             return Err((ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}")));
         }
-        Resource::Group(_) => {
-            let text = "consumer groups are not served by this version of Ottla".to_owned();
-            return Err((ErrorCode::InvalidRequest, text));
+        Resource::Group(group) if group.is_empty() => {
+            return Err((ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()));
         }
-        Resource::Topic(_) | Resource::Broker(_) | Resource::Brokers => {}
+        // A group has settings whether or not it exists.
+        Resource::Group(_) | Resource::Topic(_) | Resource::Broker(_) | Resource::Brokers => {}
     }
     let names: Option<Vec<String>> =
         asked.configuration_keys.as_ref().map(|keys| keys.iter().map(Str::to_string).collect());

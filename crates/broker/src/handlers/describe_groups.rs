@@ -1,5 +1,6 @@
 //! DescribeGroups: classic groups with their members and assignments.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_cluster::groups::Client;
@@ -12,14 +13,16 @@ use crate::groups::Answered;
 use crate::operations;
 use crate::state::State;
 
-/// Answers at once.
+/// Answers at once. A group that is named twice is described once: a few bytes would ask for any number of copies.
 pub fn handle(
     state: &Arc<State>,
     _client: &Client,
     request: DescribeGroupsRequest,
     version: i16,
 ) -> Answered<DescribeGroupsResponse> {
-    let groups = request.groups.iter().map(|group_id| {
+    let mut seen = BTreeSet::new();
+    let distinct = request.groups.iter().filter(|group_id| seen.insert(*group_id));
+    let groups = distinct.map(|group_id| {
         let mut group = describe(state, group_id, version);
         let asked = request.include_authorized_operations && group.error_code == 0;
         group.authorized_operations = operations::if_asked(asked, operations::GROUP);

@@ -1,5 +1,6 @@
 //! ExplainGroups, an API of Ottla's own: why groups are as they are.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_cluster::groups::{Client, Explanation};
@@ -12,14 +13,16 @@ use ottla_protocol::wire::Str;
 use crate::groups::Answered;
 use crate::state::State;
 
-/// Answers at once.
+/// Answers at once. A group that is named twice is explained once.
 pub fn handle(
     state: &Arc<State>,
     _client: &Client,
     request: ExplainGroupsRequest,
     _version: i16,
 ) -> Answered<ExplainGroupsResponse> {
-    let groups = request.group_ids.into_iter().map(|group_id| explain(state, group_id));
+    let mut seen = BTreeSet::new();
+    let distinct = request.group_ids.into_iter().filter(|group_id| seen.insert(group_id.clone()));
+    let groups = distinct.map(|group_id| explain(state, group_id));
     Answered::Now(ExplainGroupsResponse { groups: groups.collect(), ..Default::default() })
 }
 
@@ -28,8 +31,8 @@ fn explain(state: &State, group_id: Str) -> ExplainedGroup {
     match shard.and_then(|shard| shard.read(|machine| machine.explain(&group_id))) {
         Ok(Some(explanation)) => explained(group_id, explanation),
         Ok(None) => {
-            let text = format!("Group {group_id} not found.");
-            failed(group_id, ErrorCode::GroupIdNotFound, Some(text.into()))
+            let text = Str::from_static("the group does not exist");
+            failed(group_id, ErrorCode::GroupIdNotFound, Some(text))
         }
         Err(code) => failed(group_id, code, None),
     }

@@ -11,6 +11,7 @@ use ottla_protocol::wire::Str;
 
 use crate::broker::random_id;
 use crate::groups::{Answered, not_of};
+use crate::limits::MEMBER_ID_PREFIX_BYTES_MAX;
 use crate::state::State;
 
 /// Asks the group; the reply comes with the next generation.
@@ -38,13 +39,14 @@ fn failed(code: ErrorCode, member_id: Str) -> JoinGroupResponse {
     JoinGroupResponse { error_code: code.code(), member_id, ..Default::default() }
 }
 
-/// The id of a member that has none yet, or that comes back under its fixed name: that name or the client's, and a random UUID
-/// as Java prints it.
+/// The id of a member that has none yet, or that comes back under its fixed name: how that name or the client's begins, and a
+/// random UUID as Java prints it.
 fn new_member_id(client: &Client, request: &JoinGroupRequest) -> Str {
     if !request.member_id.is_empty() && request.group_instance_id.is_none() {
         return Str::default();
     }
     let prefix = request.group_instance_id.as_deref().unwrap_or(&client.id);
+    let prefix = &prefix[..prefix.floor_char_boundary(MEMBER_ID_PREFIX_BYTES_MAX)];
     let Uuid(mut bytes) = random_id();
     (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
     let mut id = String::with_capacity(prefix.len() + 37);
@@ -72,5 +74,8 @@ mod tests {
         assert_eq!((&id[19..20], id == new_member_id(&client, &request)), ("4", false));
         request.group_instance_id = Some("fixed".into());
         assert!(new_member_id(&client, &request).starts_with("fixed-"));
+        let long = "\u{e9}".repeat(10_000);
+        request.group_instance_id = Some(long.as_str().into());
+        assert_eq!(new_member_id(&client, &request).len(), MEMBER_ID_PREFIX_BYTES_MAX - 1 + 37);
     }
 }

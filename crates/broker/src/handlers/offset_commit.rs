@@ -79,6 +79,8 @@ fn sort_out(
         partitions: answers.collect(),
         ..Default::default()
     };
+    // Whatever the version, the record says which topic was meant: an offset does not outlive it under its name.
+    topic.topic_id = found.as_ref().map_or(topic.topic_id, |found| found.id);
     topic.partitions.retain(|partition| code_of(partition.partition_index) == ErrorCode::None);
     (answer, topic)
 }

@@ -1,5 +1,6 @@
 //! OffsetFetch: how far groups have read. Up to version 7 about one group, from 8 on about several.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_cluster::groups::Client;
@@ -10,6 +11,7 @@ use ottla_protocol::generated::offset_fetch::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
+use ottla_protocol::ids::Uuid;
 use ottla_protocol::wire::Str;
 
 use crate::groups::Answered;
@@ -22,7 +24,8 @@ const TOPIC_IDS_SINCE: i16 = 10;
 /// First version with an error for the whole group.
 const GROUP_ERROR_SINCE: i16 = 2;
 
-/// Answers at once: only what is committed is told.
+/// Answers at once: only what is committed is told. What is asked for twice is told once: with its metadata an answer can be a
+/// thousand times as long as the question.
 pub fn handle(
     state: &Arc<State>,
     _client: &Client,
@@ -31,11 +34,13 @@ pub fn handle(
 ) -> Answered<OffsetFetchResponse> {
     let image = state.image();
     Answered::Now(if version >= GROUPS_SINCE {
-        let groups = request.groups.into_iter().map(|group| {
+        let mut seen = BTreeSet::new();
+        let distinct = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+        let groups = distinct.map(|group| {
             if version >= TOPIC_IDS_SINCE {
                 by_id(state, &image, group, request.require_stable)
             } else {
-                fetch(state, &image, &group, request.require_stable)
+                fetch(state, &image, group, request.require_stable)
             }
         });
         OffsetFetchResponse { groups: groups.collect(), ..Default::default() }
@@ -44,22 +49,28 @@ pub fn handle(
     })
 }
 
+/// The group knows topics by name; the ids tell offsets of a topic that is gone from those of one that has its name now.
 fn fetch(
     state: &State,
     image: &MetadataImage,
-    group: &OffsetFetchRequestGroup,
+    mut group: OffsetFetchRequestGroup,
     require_stable: bool,
 ) -> OffsetFetchResponseGroup {
+    let mut seen = BTreeSet::new();
+    for topic in group.topics.iter_mut().flatten() {
+        topic.partition_indexes.retain(|partition| seen.insert((topic.name.clone(), *partition)));
+        topic.topic_id = image.topic_by_name(&topic.name).map_or(Uuid::ZERO, |found| found.id);
+    }
     let shard = state.groups.shard_of(image, &group.group_id);
-    let fetched = shard.and_then(|shard| shard.read(|machine| machine.fetch_offsets(group, require_stable)));
+    let fetched = shard.and_then(|shard| shard.read(|machine| machine.fetch_offsets(&group, require_stable)));
     fetched.unwrap_or_else(|code| OffsetFetchResponseGroup {
-        group_id: group.group_id.clone(),
+        group_id: group.group_id,
         error_code: code.code(),
         ..Default::default()
     })
 }
 
-/// The group knows topics by name: those asked for by an id that nobody has are answered here.
+/// Those asked for by an id that nobody has are answered here.
 fn by_id(
     state: &State,
     image: &MetadataImage,
@@ -79,7 +90,7 @@ fn by_id(
             }
         });
     }
-    let mut fetched = fetch(state, image, &group, require_stable);
+    let mut fetched = fetch(state, image, group, require_stable);
     // Topics that were deleted since have no id to tell.
     fetched.topics.retain_mut(|topic| match image.topic_by_name(&topic.name) {
         Some(found) => {
@@ -125,7 +136,7 @@ fn single(
         topics.collect()
     });
     let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
-    let fetched = fetch(state, image, &group, request.require_stable);
+    let fetched = fetch(state, image, group, request.require_stable);
     let topics = if fetched.error_code == 0 {
         fetched.topics.into_iter().map(old_topic).collect()
     } else if version < GROUP_ERROR_SINCE {

@@ -2,10 +2,10 @@
 
 use ottla_broker::groups::partition_of;
 use ottla_protocol::generated::ErrorCode::{
-    GroupMaxSizeReached, InvalidSessionTimeout, MemberIdRequired, OffsetMetadataTooLarge,
+    GroupMaxSizeReached, InvalidRequest, InvalidSessionTimeout, MemberIdRequired, OffsetMetadataTooLarge,
 };
 use ottla_protocol::generated::describe_configs::{
-    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeConfigsResult,
 };
 use ottla_protocol::generated::join_group::JoinGroupResponse;
 use ottla_protocol::generated::offset_commit::{
@@ -54,6 +54,18 @@ async fn session_timeouts_have_bounds() {
         }
         broker.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_of_a_group_can_be_described() {
+    const GROUP: i8 = 32;
+    let broker = started(&[]).await;
+    let described = broker.describe_config(GROUP, "g", "consumer.session.timeout.ms").await;
+    assert_eq!(described.error_code, NONE);
+    assert_eq!(described.configs[0].value.as_deref(), Some("45000"));
+    let nameless = broker.describe_config(GROUP, "", "consumer.session.timeout.ms").await;
+    assert_eq!(nameless.error_code, code(InvalidRequest));
+    broker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,15 +217,20 @@ impl Running {
     }
 
     async fn config_of(&self, topic: &str, name: &str) -> String {
+        let result = self.describe_config(2, topic, name).await;
+        result.configs[0].value.as_ref().unwrap().to_string()
+    }
+
+    async fn describe_config(&self, resource_type: i8, resource: &str, key: &str) -> DescribeConfigsResult {
         let resource = DescribeConfigsResource {
-            resource_type: 2,
-            resource_name: topic.into(),
-            configuration_keys: Some(vec![name.into()]),
+            resource_type,
+            resource_name: resource.into(),
+            configuration_keys: Some(vec![key.into()]),
             ..Default::default()
         };
         let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
-        let response: DescribeConfigsResponse = self.client.call(&request, 4).await.unwrap();
-        response.results[0].configs[0].value.as_ref().unwrap().to_string()
+        let mut response: DescribeConfigsResponse = self.client.call(&request, 4).await.unwrap();
+        response.results.remove(0)
     }
 
     /// Commits with a retention of 1 ms, as old clients may.

@@ -8,11 +8,16 @@ use std::time::{Duration, Instant};
 use ottla_broker::groups::partition_of;
 use ottla_broker::shutdown::Reason;
 use ottla_protocol::generated::ErrorCode::{
-    CoordinatorLoadInProgress, CoordinatorNotAvailable, InvalidRequest, InvalidTopicException,
-    NotCoordinator, TransactionalIdAuthorizationFailed, UnknownTopicOrPartition,
+    CoordinatorLoadInProgress, CoordinatorNotAvailable, GroupIdNotFound, InvalidRequest,
+    InvalidTopicException, NotCoordinator, TransactionalIdAuthorizationFailed, UnknownTopicOrPartition,
 };
+use ottla_protocol::generated::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
+use ottla_protocol::generated::explain_groups::{ExplainGroupsRequest, ExplainGroupsResponse};
 use ottla_protocol::generated::join_group::JoinGroupResponse;
 use ottla_protocol::generated::metadata::{MetadataRequest, MetadataResponse};
+use ottla_protocol::generated::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
 use ottla_storage::files::faulty::{Fault, FaultyFiles, Operation, Survival};
 use ottla_transport::client::Client;
 
@@ -205,6 +210,73 @@ async fn deleted_topics_take_their_offsets_along() {
     let broker = Running::start(&files).await;
     until("the groups are loaded", || async { broker.fetch_group("g", "t").await.0 == NONE }).await;
     assert_eq!((broker.committed("g", "t").await, broker.committed("g", "u").await), (-1, 4));
+    broker.stop().await;
+}
+
+/// The power goes after a topic is deleted and before its offsets are; or they cannot be written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_the_name_of_a_deleted_one_begins_without_offsets() {
+    let files = FaultyFiles::new();
+    let broker = with_topic(&files).await;
+    assert_eq!(broker.commit("g", "t", 4).await, NONE);
+    files.set_available_bytes(0);
+    files.fail(Fault {
+        operation: Operation::Write,
+        path_suffix: LOG_OF_G.to_owned(),
+        after: 0,
+        error: ErrorKind::StorageFull,
+        written_bytes: 0,
+    });
+    assert_eq!(broker.delete("t").await, NONE);
+    files.heal();
+    files.set_available_bytes(64 << 20);
+    assert_eq!(broker.create("t", 1, &[]).await, NONE);
+    assert_eq!(broker.committed("g", "t").await, -1);
+    broker.stop().await;
+    let broker = Running::start(&files).await;
+    until("the groups are loaded", || async { broker.fetch_group("g", "t").await.0 == NONE }).await;
+    assert_eq!(broker.committed("g", "t").await, -1);
+    assert_eq!(broker.commit("g", "t", 1).await, NONE);
+    assert_eq!(broker.committed("g", "t").await, 1);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_twice_is_answered_once() {
+    let broker = with_topic(&FaultyFiles::new()).await;
+    assert_eq!(broker.commit("g", "t", 4).await, NONE);
+    let groups = vec!["g".into(), "h".into(), "g".into()];
+    let request = DescribeGroupsRequest { groups: groups.clone(), ..Default::default() };
+    let described: DescribeGroupsResponse = broker.client.call(&request, 5).await.unwrap();
+    let ids: Vec<_> = described.groups.iter().map(|group| &*group.group_id).collect();
+    assert_eq!(ids, ["g", "h"]);
+    let request = ExplainGroupsRequest { group_ids: groups, ..Default::default() };
+    let explained: ExplainGroupsResponse = broker.client.call(&request, 0).await.unwrap();
+    assert_eq!(explained.groups.len(), 2);
+    let topic =
+        OffsetFetchRequestTopics { name: "t".into(), partition_indexes: vec![0, 1, 0], ..Default::default() };
+    let topics = Some(vec![topic.clone(), topic]);
+    let group = OffsetFetchRequestGroup { group_id: "g".into(), topics, ..Default::default() };
+    let request = OffsetFetchRequest { groups: vec![group.clone(), group], ..Default::default() };
+    let fetched: OffsetFetchResponse = broker.client.call(&request, 8).await.unwrap();
+    assert_eq!(fetched.groups.len(), 1);
+    let partitions = fetched.groups[0].topics.iter().flat_map(|topic| &topic.partitions);
+    let offsets: Vec<_> = partitions.map(|p| (p.partition_index, p.committed_offset)).collect();
+    assert_eq!(offsets, [(0, 4), (1, -1)]);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_ids_are_answered() {
+    let broker = with_topic(&FaultyFiles::new()).await;
+    let longest = "g".repeat(32_767);
+    let groups = vec![longest.as_str().into()];
+    let request = DescribeGroupsRequest { groups: groups.clone(), ..Default::default() };
+    let described: DescribeGroupsResponse = broker.client.call(&request, 6).await.unwrap();
+    assert_eq!(described.groups[0].error_code, code(GroupIdNotFound));
+    let request = ExplainGroupsRequest { group_ids: groups, ..Default::default() };
+    let explained: ExplainGroupsResponse = broker.client.call(&request, 0).await.unwrap();
+    assert_eq!(explained.groups[0].error_code, code(GroupIdNotFound));
     broker.stop().await;
 }
 

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::group::Group;
 use super::limits::{
     EVENTS_PER_GROUP_MAX, PARTITIONS_EXPLAINED_MAX, REASON_BYTES_MAX, REASONS_PER_REBALANCE_MAX,
+    SHOWN_BYTES_MAX,
 };
 use super::offsets::OffsetKey;
 use super::{Event, StoreError};
@@ -104,6 +105,7 @@ impl Cause {
     }
 
     fn text(&self, member: &str) -> String {
+        let member = shown(member);
         match self {
             Self::Joined(None) => format!("member {member} joined"),
             Self::Joined(Some(reason)) => format!("member {member} joined ({})", shortened(reason)),
@@ -113,7 +115,7 @@ impl Cause {
             Self::DidNotRejoin => format!("member {member} did not rejoin in time"),
             Self::DidNotSync => format!("member {member} did not ask for its assignment in time"),
             Self::TooMany => format!("member {member} is one too many"),
-            Self::Replaced(old) => format!("member {member} replaced {old}"),
+            Self::Replaced(old) => format!("member {member} replaced {}", shown(old)),
             Self::Changed => format!("member {member} changed its subscription"),
             Self::Asked(reason) => format!("member {member} asked to rebalance ({})", shortened(reason)),
             Self::NotStored(error) => format!("the assignment was not stored ({error})"),
@@ -129,6 +131,11 @@ fn shortened(text: &str) -> String {
         end -= 1;
     }
     text[..end].replace(char::is_control, " ")
+}
+
+/// The beginning of an id or a name.
+pub(super) fn shown(name: &str) -> &str {
+    &name[..name.floor_char_boundary(SHOWN_BYTES_MAX)]
 }
 
 /// Where a partition is.
@@ -254,7 +261,8 @@ impl Place {
 
     fn text(&self, topic: &str, partition: i32) -> String {
         let Self { generation, because, .. } = self;
-        match (&self.before, &self.member) {
+        let topic = shown(topic);
+        match (self.before.as_deref().map(shown), self.member.as_deref().map(shown)) {
             (Some(from), Some(to)) if from == to => format!(
                 "partition {topic}-{partition} came back to {to} at generation {generation} because {because}"
             ),
@@ -313,7 +321,8 @@ impl Group {
         let (moved, idle, partitions) = self.note_places(&Str::from(&reasons));
         let (generation, members, wall_ms) = (self.generation, self.members.len(), cx.now.wall_ms);
         let protocol = self.protocol.clone().unwrap_or_default();
-        let text = format!("{members} members by {protocol}, {moved} partitions moved, because {reasons}");
+        let by = shown(&protocol);
+        let text = format!("{members} members by {by}, {moved} partitions moved, because {reasons}");
         self.history.push(about_group(wall_ms, generation, "stable", text));
         if idle > 0 {
             let text = format!(
@@ -395,4 +404,34 @@ fn assigned_partitions(assignment: &Bytes) -> Option<Vec<OffsetKey>> {
         partitions.extend(topic.partitions.iter().map(|partition| (name.clone(), *partition)));
     }
     Some(partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest string of the protocol.
+    const STRING_BYTES_MAX: usize = 32_767;
+
+    #[test]
+    fn sentences_fit_a_string_however_long_the_names_are() {
+        let long = Str::from(&"\u{e9}".repeat(STRING_BYTES_MAX / 2));
+        let mut history = History::default();
+        for _ in 0..100 {
+            history.push_reason(Cause::Replaced(long.clone()).text(&long));
+            history.push_reason(Cause::Left(Some(long.to_string())).text(&long));
+        }
+        let reasons = history.take_reasons();
+        assert!(reasons.ends_with("; and 192 more"), "{reasons}");
+        for (before, member) in [(None, true), (Some("x"), true), (Some("x"), false)] {
+            let place = Place {
+                member: member.then(|| long.clone()),
+                before: before.map(|_| long.clone()),
+                generation: 1,
+                because: Str::from(&reasons),
+            };
+            let text = place.text(&long, 0);
+            assert!(text.len() < STRING_BYTES_MAX / 2, "{}", text.len());
+        }
+    }
 }

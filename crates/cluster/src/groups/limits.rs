@@ -18,5 +18,7 @@ pub const PARTITIONS_EXPLAINED_MAX: usize = 4096;
 pub const REASONS_PER_REBALANCE_MAX: usize = 8;
 /// Bytes of a client's own reason that are kept.
 pub const REASON_BYTES_MAX: usize = 200;
+/// Bytes of an id or a name that a sentence shows, so that it fits a string of the protocol.
+pub const SHOWN_BYTES_MAX: usize = 300;
 /// Bytes of an id or a name: the records of groups write their length with 16 bits.
 pub const ID_BYTES_MAX: usize = 32_000;

@@ -33,6 +33,7 @@ pub(super) struct CommittedOffset {
     pub commit_timestamp_ms: i64,
     /// Set by old clients alone, who chose their own retention.
     pub expire_timestamp_ms: Option<i64>,
+    /// All zeros where it is not known, as in records of old brokers.
     pub topic_id: Uuid,
     /// Its place among all records of the shard: a transaction that is older does not overwrite it.
     pub order: u64,
@@ -257,7 +258,7 @@ impl Group {
                         name: topic.name.clone(),
                         topic_id: topic.topic_id,
                         partitions: partitions
-                            .map(|p| self.fetched(&topic.name, *p, require_stable))
+                            .map(|p| self.fetched((&topic.name, topic.topic_id), *p, require_stable))
                             .collect(),
                         ..OffsetFetchResponseTopics::default()
                     }
@@ -266,17 +267,29 @@ impl Group {
         }
         let topics = self.offsets.topics.iter().map(|(name, partitions)| OffsetFetchResponseTopics {
             name: name.clone(),
-            partitions: partitions.keys().map(|p| self.fetched(name, *p, require_stable)).collect(),
+            partitions: partitions
+                .keys()
+                .map(|p| self.fetched((name, Uuid::default()), *p, require_stable))
+                .collect(),
             ..OffsetFetchResponseTopics::default()
         });
         topics.collect()
     }
 
-    fn fetched(&self, topic: &Str, partition: i32, require_stable: bool) -> OffsetFetchResponsePartitions {
+    /// An offset of another topic, one that had the same name before, is none.
+    fn fetched(
+        &self,
+        (topic, topic_id): (&Str, Uuid),
+        partition: i32,
+        require_stable: bool,
+    ) -> OffsetFetchResponsePartitions {
         if require_stable && self.offsets.is_unstable(&(topic.clone(), partition)) {
             return nothing_committed(partition, ErrorCode::UnstableOffsetCommit);
         }
-        match self.offsets.get(topic, partition) {
+        let is_of_topic = |offset: &&CommittedOffset| {
+            topic_id.is_zero() || offset.topic_id.is_zero() || offset.topic_id == topic_id
+        };
+        match self.offsets.get(topic, partition).filter(is_of_topic) {
             None => nothing_committed(partition, ErrorCode::None),
             Some(offset) => OffsetFetchResponsePartitions {
                 partition_index: partition,

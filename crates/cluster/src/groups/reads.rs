@@ -6,6 +6,7 @@ use ottla_protocol::generated::list_groups::ListedGroup;
 use ottla_protocol::generated::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchResponseGroup};
 use ottla_protocol::wire::Str;
 
+use super::explain::shown;
 use super::group::{Group, State};
 use super::offsets::nothing_fetched;
 use super::{Explanation, GroupShard};
@@ -17,8 +18,9 @@ const DESCRIBE_NOT_FOUND_SINCE: i16 = 6;
 
 impl GroupShard {
     /// Committed offsets of a group: the partitions that are asked for (-1 where none is committed), or all when `topics` is
-    /// `None`. `require_stable`: UNSTABLE_OFFSET_COMMIT where a transaction may still change it. Member id and epoch are
-    /// for the new consumer protocol and not looked at.
+    /// `None`. Where a topic's id is given, offsets of another topic that had its name are none. `require_stable`:
+    /// UNSTABLE_OFFSET_COMMIT where a transaction may still change it. Member id and epoch are for the new consumer
+    /// protocol and not looked at.
     #[must_use]
     pub fn fetch_offsets(
         &self,
@@ -47,7 +49,7 @@ impl GroupShard {
         };
         if version >= DESCRIBE_NOT_FOUND_SINCE {
             out.error_code = ErrorCode::GroupIdNotFound.code();
-            out.error_message = Some(format!("Group {group_id} not found.").into());
+            out.error_message = Some(format!("Group {} not found.", shown(group_id)).into());
         }
         out
     }

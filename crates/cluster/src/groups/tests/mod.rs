@@ -33,6 +33,7 @@ use ottla_protocol::generated::offset_delete::{
 };
 use ottla_protocol::generated::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use ottla_protocol::generated::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use ottla_protocol::ids::Uuid;
 use ottla_protocol::wire::Str;
 
 use super::*;
@@ -346,6 +347,7 @@ fn commit(words: &Words<'_>) -> OffsetCommitRequest {
                 committed_metadata: words.text("metadata").map(Str::from),
                 ..OffsetCommitRequestPartition::default()
             }],
+            topic_id: topic_id(words),
             ..OffsetCommitRequestTopic::default()
         }
     });
@@ -358,6 +360,13 @@ fn commit(words: &Words<'_>) -> OffsetCommitRequest {
         topics: topics.collect(),
         ..OffsetCommitRequest::default()
     }
+}
+
+/// `topic=1`: the id of the topics, by its last byte.
+fn topic_id(words: &Words<'_>) -> Uuid {
+    let mut id = Uuid::ZERO;
+    id.0[15] = words.number("topic", 0);
+    id
 }
 
 fn deleted(name: &str) -> OffsetDeleteRequestTopic {
@@ -375,6 +384,7 @@ fn fetch(words: &Words<'_>) -> OffsetFetchRequestGroup {
             OffsetFetchRequestTopics {
                 name: topic.into(),
                 partition_indexes: vec![partition],
+                topic_id: topic_id(words),
                 ..OffsetFetchRequestTopics::default()
             }
         });

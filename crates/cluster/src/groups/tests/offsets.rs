@@ -41,6 +41,38 @@ fn a_client_without_a_group_commits() {
 }
 
 #[test]
+fn an_offset_of_a_topic_that_is_gone_is_not_one_of_its_namesake() {
+    check(
+        "
+        > commit g of=t-0:5 topic=1
+        store g t-0:5
+        #1 commit t-0:NONE
+        > commit g of=u-0:6
+        store g u-0:6
+        #2 commit u-0:NONE
+        > fetch g of=t-0,u-0 topic=1
+        t-0:5
+        u-0:6
+        > fetch g of=t-0,u-0 topic=2
+        t-0:-1
+        u-0:6
+        > fetch g of=t-0
+        t-0:5
+        > commit g of=t-0:0 topic=2
+        store g t-0:0
+        #3 commit t-0:NONE
+        > fetch g of=t-0 topic=2
+        t-0:0
+        > restart
+        > fetch g of=t-0 topic=2
+        t-0:0
+        > fetch g of=t-0 topic=1
+        t-0:-1
+        ",
+    );
+}
+
+#[test]
 fn the_empty_group_id_may_commit() {
     check(
         "
