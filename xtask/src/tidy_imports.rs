@@ -69,6 +69,13 @@ const TABLE: &[Row] = &[
         words: &[],
     },
     Row {
+        package: "ottla-dump",
+        imports: &["ottla-protocol", "ottla-transport"],
+        never: &[],
+        words: &[],
+    },
+    Row { package: "ottla", imports: &["ottla-client-sdk", "ottla-dump"], never: &[], words: &[] },
+    Row {
         package: "ottla-integration-tests",
         imports: &["ottla-protocol", "ottla-transport"],
         never: &[],
