@@ -21,6 +21,7 @@ use crate::config::effective::DynamicConfig;
 use crate::control::Control;
 use crate::dispatch::Dispatch;
 use crate::fetch_sessions::FetchSessions;
+use crate::groups::Groups;
 use crate::limits::{DESCRIPTOR_SHARE, DRAIN_MAX};
 use crate::logs::Logs;
 use crate::metrics::{LogSize, LogsView, NetworkView};
@@ -83,12 +84,16 @@ impl Broker {
         let joined = join(&config, &files, &listeners, &shell).await?;
         let (handle, broker_epoch) = (joined.handle, joined.broker_epoch);
         let topics = Arc::new(Topics::default());
-        let reconciler = Arc::new(Reconciler::new(config.clone(), topics.clone(), joined.logs.clone()));
+        let groups = Groups::new(config.groups.clone(), joined.logs.clone(), shell.metrics.clone());
+        let groups = Arc::new(groups);
+        let (own, logs) = (config.clone(), joined.logs.clone());
+        let reconciler = Arc::new(Reconciler::new(own, topics.clone(), logs, groups.clone()));
         let image = Arc::new(handle.image());
         assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
         let feed = handle.feed(image.index() + 1);
         become_image(&reconciler, &image).await?;
         recover(&config, &topics, &joined.logs, &image).await?;
+        groups.start();
         let (publish, images) = watch::channel(image.clone());
         let stop = CancellationToken::new();
         let slots = config.max_incremental_fetch_session_cache_slots;
@@ -100,6 +105,7 @@ impl Broker {
                 broker_epoch,
                 shell.shutdown.clone(),
             ),
+            groups,
             sessions: FetchSessions::new(slots, first_session_id()),
             producer_ids: ProducerIds::default(),
             metrics: shell.metrics.clone(),
@@ -140,6 +146,7 @@ impl Broker {
     /// Stops accepting, finishes what is in flight, syncs and closes the logs.
     pub async fn stop(self) {
         self.stop.cancel();
+        self.state.groups.stop();
         for task in self.tasks {
             // A task that panicked has been reported by the panic itself.
             task.await.ok();
@@ -148,6 +155,7 @@ impl Broker {
         if let Some(server) = Arc::into_inner(self.server) {
             server.join().await;
         }
+        self.state.groups.stopped().await;
         let (state, epoch, coordinator) = (self.state, self.broker_epoch, self.coordinator);
         let closed = tokio::task::spawn_blocking(move || {
             if let Err(error) = coordinator.stop() {
@@ -359,6 +367,8 @@ fn observe(shell: &Shell, state: &Arc<State>, server: &Server) {
         request_memory_bytes: stats.request_bytes_now(),
     });
     // The state holds the metrics, which must not hold it.
+    let groups = Arc::downgrade(&state.groups);
+    shell.metrics.set_groups(move || groups.upgrade().map(|groups| groups.view()).unwrap_or_default());
     let state = Arc::downgrade(state);
     shell.metrics.set_logs(move || {
         let mut view = LogsView::default();

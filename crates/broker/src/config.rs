@@ -4,6 +4,7 @@
 pub mod effective;
 pub mod env;
 pub mod error;
+pub mod groups;
 pub mod listeners;
 pub mod notices;
 pub mod properties;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ConfigError;
+use groups::GroupsConfig;
 pub use listeners::{AdvertisedListener, Listener, SecurityProtocol};
 use ottla_cluster::config::ConfigMap;
 use reader::Reader;
@@ -68,6 +70,8 @@ pub struct BrokerConfig {
     pub log_retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub log_flush_offset_checkpoint_interval: Duration,
+    /// `group.*` and `offsets.*`.
+    pub groups: GroupsConfig,
     /// `ottla.http.listener`.
     pub http_listener: HttpListener,
     /// `ottla.log.format`.
@@ -151,6 +155,7 @@ impl BrokerConfig {
             max_request_partition_size_limit: r.number("max.request.partition.size.limit"),
             log_retention_check_interval: r.millis("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
+            groups: groups::read(&r),
             http_listener: http_listener(&r)?,
             log_format: log_format(&r),
             fixed: Arc::new(r.fixed()),

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use ottla_cluster::groups::Client;
 use ottla_protocol::generated::api_versions::ApiVersionsRequest;
 use ottla_protocol::generated::fetch::{FetchRequest, FetchResponse};
 use ottla_protocol::generated::list_offsets::ListOffsetsRequest;
 use ottla_protocol::generated::produce::ProduceRequest;
 use ottla_protocol::generated::{ApiKey, ErrorCode, RequestHeader, ResponseHeader};
-use ottla_protocol::wire::{Message, Reader, Writer};
+use ottla_protocol::wire::{Message, Reader, Str, Writer};
 use ottla_storage::log::LogSlice;
 use ottla_transport::server::{Answer, Body, ConnectionInfo, Reply, ReplyFrame, Service, Splice};
 
+use crate::groups::{self, Answered};
 use crate::handlers;
 use crate::metrics::Metrics;
 use crate::state::State;
@@ -65,6 +67,14 @@ impl Call {
     /// The reply comes when `response` is ready; later requests of the connection go on meanwhile.
     fn later<T: Message>(self, response: impl Future<Output = T> + Send + 'static) -> Reply {
         Reply::later(async move { Answer::Frame(self.frame(&response.await)) })
+    }
+
+    /// The reply of a group, now or later.
+    fn answer<T: Message + 'static>(self, answered: Answered<T>) -> Reply {
+        match answered {
+            Answered::Now(response) => self.reply(&response),
+            Answered::Later(response) => self.later(response),
+        }
     }
 
     /// The number that the client gave the request.
@@ -133,10 +143,16 @@ impl Dispatch {
                 _ => Err(format!("{} version {version} is not served", key.name())),
             };
         }
-        self.handle(call, connection, reader)
+        self.handle(call, connection, reader, header.client_id.as_ref())
     }
 
-    fn handle(&self, call: Call, connection: &Arc<ConnectionInfo>, r: Reader) -> Result<Reply, String> {
+    fn handle(
+        &self,
+        call: Call,
+        connection: &Arc<ConnectionInfo>,
+        r: Reader,
+        client_id: Option<&Str>,
+    ) -> Result<Reply, String> {
         let state = &self.state;
         let version = call.version;
         Ok(match call.key {
@@ -164,8 +180,36 @@ impl Dispatch {
             ApiKey::DescribeTopicPartitions => {
                 call.reply(&handlers::describe_topic_partitions::handle(state, &decode(r, version)?))
             }
+            ApiKey::ListGroups => call.reply(&handlers::list_groups::handle(state, &decode(r, version)?)),
+            ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle(
+                state,
+                decode(r, version)?,
+                version,
+                connection,
+            )),
+            key if is_of_a_group(key) => {
+                return self.handle_group(key, call, r, groups::client(client_id, connection));
+            }
             key => return self.handle_slow(key, call, r),
         })
+    }
+
+    /// Requests that one group answers, or several.
+    fn handle_group(&self, key: ApiKey, call: Call, r: Reader, client: Client) -> Result<Reply, String> {
+        let state = &self.state;
+        match key {
+            ApiKey::OffsetCommit => grouped(state, call, r, client, handlers::offset_commit::handle),
+            ApiKey::OffsetFetch => grouped(state, call, r, client, handlers::offset_fetch::handle),
+            ApiKey::JoinGroup => grouped(state, call, r, client, handlers::join_group::handle),
+            ApiKey::Heartbeat => grouped(state, call, r, client, handlers::heartbeat::handle),
+            ApiKey::LeaveGroup => grouped(state, call, r, client, handlers::leave_group::handle),
+            ApiKey::SyncGroup => grouped(state, call, r, client, handlers::sync_group::handle),
+            ApiKey::DescribeGroups => grouped(state, call, r, client, handlers::describe_groups::handle),
+            ApiKey::DeleteGroups => grouped(state, call, r, client, handlers::delete_groups::handle),
+            ApiKey::OffsetDelete => grouped(state, call, r, client, handlers::offset_delete::handle),
+            ApiKey::ExplainGroups => grouped(state, call, r, client, handlers::explain_groups::handle),
+            other => Err(format!("{} is not served", other.name())),
+        }
     }
 
     /// Requests that ask the controller or touch many files.
@@ -200,6 +244,39 @@ impl Service for Dispatch {
     fn call(&self, connection: &Arc<ConnectionInfo>, frame: Bytes) -> Reply {
         self.dispatch(connection, frame).unwrap_or_else(|reason| Reply::Close(reason.into()))
     }
+}
+
+const fn is_of_a_group(key: ApiKey) -> bool {
+    use ApiKey::{
+        DeleteGroups, DescribeGroups, ExplainGroups, Heartbeat, JoinGroup, LeaveGroup, OffsetCommit,
+        OffsetDelete, OffsetFetch, SyncGroup,
+    };
+    matches!(
+        key,
+        OffsetCommit
+            | OffsetFetch
+            | JoinGroup
+            | Heartbeat
+            | LeaveGroup
+            | SyncGroup
+            | DescribeGroups
+            | DeleteGroups
+            | OffsetDelete
+            | ExplainGroups
+    )
+}
+
+/// Has a group's handler answer, once there is a topic for groups.
+fn grouped<Q: Message + Send + 'static, T: Message + Send + 'static>(
+    state: &Arc<State>,
+    call: Call,
+    r: Reader,
+    client: Client,
+    handle: fn(&Arc<State>, &Client, Q, i16) -> Answered<T>,
+) -> Result<Reply, String> {
+    let version = call.version;
+    let request: Q = decode(r, version)?;
+    Ok(call.answer(groups::with_topic(state, move |state| handle(state, &client, request, version))))
 }
 
 fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {

@@ -9,6 +9,7 @@ pub mod disks;
 pub mod dispatch;
 pub mod errors;
 pub mod fetch_sessions;
+pub mod groups;
 pub mod handlers;
 pub mod health;
 pub mod http;

@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::effective::DynamicConfig;
+use crate::groups;
 use crate::state::{State, now_ms};
 
 /// How long what nobody waits for gathers before it is synced.
@@ -26,6 +27,7 @@ pub fn start(state: &Arc<State>, stop: &CancellationToken) -> Vec<JoinHandle<()>
         every(config.log_retention_check_interval, state, stop, retain),
         every(config.log_flush_offset_checkpoint_interval, state, stop, checkpoint),
         every(PRODUCER_CHECK, state, stop, expire_producers),
+        every(config.groups.retention_check_interval, state, stop, groups::expire),
         tokio::spawn(flush_by_time(state.clone(), stop.clone())),
         tokio::spawn(flush_noted(state.clone(), stop.clone())),
     ]

@@ -8,6 +8,8 @@ mod process;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use crate::groups::GroupsView;
+
 pub use instruments::{Counter, LatencyHistogram};
 
 /// API keys 0 to 127 have a slot each; all others share the last one.
@@ -110,8 +112,13 @@ pub struct Metrics {
     pub fdatasync: LatencyHistogram,
     /// Bytes of records handed to consumers.
     pub fetched_bytes: Counter,
+    /// Rebalances of groups that came to their end.
+    pub group_rebalances: Counter,
+    /// Time of loading one partition of `__consumer_offsets`.
+    pub group_load: LatencyHistogram,
     network: View<NetworkView>,
     logs: View<LogsView>,
+    groups: View<GroupsView>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -137,8 +144,11 @@ impl Metrics {
             appended_records: Counter::new(),
             fdatasync: LatencyHistogram::default(),
             fetched_bytes: Counter::new(),
+            group_rebalances: Counter::new(),
+            group_load: LatencyHistogram::default(),
             network: Mutex::new(None),
             logs: Mutex::new(None),
+            groups: Mutex::new(None),
         }
     }
 
@@ -167,6 +177,11 @@ impl Metrics {
     /// Who tells about the connections.
     pub fn set_network(&self, view: impl Fn() -> NetworkView + Send + Sync + 'static) {
         *self.network.lock().expect("no panic while it is held") = Some(Box::new(view));
+    }
+
+    /// Who tells about the groups.
+    pub fn set_groups(&self, view: impl Fn() -> GroupsView + Send + Sync + 'static) {
+        *self.groups.lock().expect("no panic while it is held") = Some(Box::new(view));
     }
 
     /// Who tells about the logs.

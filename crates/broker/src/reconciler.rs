@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_cluster::config::TopicConfig;
+use ottla_cluster::controller::OFFSETS_TOPIC;
 use ottla_cluster::image::{self, MetadataDelta, MetadataImage, Resource, TopicImage};
 use ottla_cluster::replica::Leadership;
 use ottla_partition::partition::{Observer, OpenLog};
 use ottla_partition::{Partition, PartitionKey, TopicSettings};
 use ottla_protocol::ids::{BrokerId, Uuid};
+use ottla_protocol::wire::Str;
 
 use crate::config::{BrokerConfig, effective};
+use crate::groups::{Groups, Led};
 use crate::logs::Logs;
 use crate::produce_rules::ProduceRules;
 use crate::state::now_ms;
@@ -21,19 +24,24 @@ pub struct Reconciler {
     config: Arc<BrokerConfig>,
     topics: Arc<Topics>,
     logs: Arc<Logs>,
+    groups: Arc<Groups>,
 }
 
 impl Reconciler {
-    /// Works on `topics` and `logs` from now on.
+    /// Works on `topics`, `logs` and `groups` from now on.
     #[must_use]
-    pub fn new(config: Arc<BrokerConfig>, topics: Arc<Topics>, logs: Arc<Logs>) -> Self {
-        Self { config, topics, logs }
+    pub fn new(config: Arc<BrokerConfig>, topics: Arc<Topics>, logs: Arc<Logs>, groups: Arc<Groups>) -> Self {
+        Self { config, topics, logs, groups }
     }
 
     /// Brings this broker from the image before `delta` to `image`. Blocks on files where topics are deleted.
     pub fn apply(&self, image: &MetadataImage, delta: &MetadataDelta) {
         let removed: Vec<Uuid> = delta.topics_removed.keys().copied().collect();
         self.delete(&removed);
+        if !removed.is_empty() {
+            let names = delta.topics_removed.values().map(|topic| Str::from(&*topic.name));
+            self.groups.delete_topics(&names.collect());
+        }
         for id in self.affected(image, delta) {
             if let Some(topic) = image.topic_by_id(&id) {
                 self.serve(image, topic);
@@ -76,7 +84,10 @@ impl Reconciler {
             lead(&replica, partition, &config, me);
             Some(replica)
         });
-        let replicas = replicas.collect();
+        let replicas: Vec<_> = replicas.collect();
+        if *topic.name == *OFFSETS_TOPIC {
+            self.coordinate(topic, &replicas, &config);
+        }
         let served = ServedTopic {
             name: topic.name.clone(),
             id: topic.id,
@@ -85,6 +96,20 @@ impl Reconciler {
             replicas,
         };
         self.topics.put(Arc::new(served));
+    }
+
+    /// This broker coordinates the groups of the partitions of `__consumer_offsets` that it leads.
+    fn coordinate(&self, topic: &TopicImage, replicas: &[Option<Arc<Partition>>], config: &TopicConfig) {
+        let batch_bytes_max = usize::try_from(config.max_message_bytes).unwrap_or(0);
+        for ((index, partition), replica) in topic.partitions().zip(replicas) {
+            match replica {
+                Some(replica) if partition.leader.0 == self.config.node_id => {
+                    let (partition, epoch) = (replica.clone(), partition.leader_epoch);
+                    self.groups.lead(Led { partition, epoch, batch_bytes_max });
+                }
+                Some(_) | None => self.groups.resign(index),
+            }
+        }
     }
 
     fn create(&self, topic: &TopicImage, slot: usize, settings: &Arc<TopicSettings>) -> Arc<Partition> {
@@ -99,6 +124,9 @@ impl Reconciler {
         let mut keys = Vec::new();
         for id in ids {
             let Some(topic) = self.topics.remove(*id) else { continue };
+            if *topic.name == *OFFSETS_TOPIC {
+                self.groups.resign_all();
+            }
             for (_, partition) in topic.partitions() {
                 // The log is dropped here: what a reply still sends keeps its own hold on the segment.
                 drop(partition.retire());

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::config::BrokerConfig;
 use crate::control::Control;
 use crate::fetch_sessions::FetchSessions;
+use crate::groups::Groups;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
@@ -30,6 +31,8 @@ pub struct State {
     pub logs: Arc<Logs>,
     /// The controller.
     pub control: Control,
+    /// The groups coordinated here.
+    pub groups: Arc<Groups>,
     /// Incremental fetch sessions.
     pub sessions: FetchSessions,
     /// Ids for idempotent producers.

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod controller;
+pub mod groups;
 pub mod image;
 pub mod limits;
 pub mod replica;

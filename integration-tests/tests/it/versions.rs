@@ -1,12 +1,14 @@
 //! Every version of every API that the broker advertises, sent to it: each reply decodes to the last byte and says what it
 //! should.
 
+mod groups;
+
 use std::collections::BTreeMap;
 
 use ottla_integration_tests::batch::Batch;
 use ottla_integration_tests::requests::{self, Topic};
 use ottla_integration_tests::wire::Connection;
-use ottla_integration_tests::{Broker, wire};
+use ottla_integration_tests::{Broker, BrokerOptions, wire};
 use ottla_protocol::generated::alter_configs::{self, AlterConfigsRequest, AlterConfigsResponse};
 use ottla_protocol::generated::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use ottla_protocol::generated::create_partitions::{
@@ -45,6 +47,15 @@ const SERVED: &[(i16, i16, i16)] = &[
     (1, 4, 18),
     (2, 1, 11),
     (3, 0, 13),
+    (8, 2, 10),
+    (9, 1, 10),
+    (10, 0, 6),
+    (11, 0, 9),
+    (12, 0, 4),
+    (13, 0, 5),
+    (14, 0, 5),
+    (15, 0, 6),
+    (16, 0, 5),
     (18, 0, 4),
     (19, 2, 7),
     (20, 1, 6),
@@ -55,9 +66,12 @@ const SERVED: &[(i16, i16, i16)] = &[
     (33, 0, 2),
     (35, 1, 5),
     (37, 0, 3),
+    (42, 0, 2),
     (44, 0, 1),
+    (47, 0, 0),
     (60, 0, 2),
     (75, 0, 0),
+    (1000, 0, 0),
 ];
 
 const T0: i64 = 1_700_000_000_000;
@@ -72,7 +86,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let broker = Broker::start_default();
+        let broker = BrokerOptions::default().set("group.initial.rebalance.delay.ms", 0).start();
         let mut connection = Connection::open(broker.address());
         let reply: ApiVersionsResponse = connection.ask(&ApiVersionsRequest::default(), 0);
         let advertised =
@@ -107,6 +121,7 @@ fn every_advertised_version_is_served() {
     topics(&mut world);
     configs(&mut world);
     cluster(&mut world, &topic);
+    groups::groups(&mut world, &topic);
     assert_eq!(world.tried, wanted, "each advertised API was tried in each version");
 }
 

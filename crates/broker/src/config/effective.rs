@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ottla_cluster::config::{Layers, TopicConfig, broker_key};
+use ottla_cluster::controller::INTERNAL_TOPICS;
 use ottla_cluster::image::{MetadataImage, Resource};
+use ottla_cluster::replica::Durability;
 use ottla_protocol::ids::BrokerId;
 use ottla_storage::log::LogConfig;
 
@@ -56,7 +58,10 @@ pub fn layers<'a>(config: &'a BrokerConfig, image: &'a MetadataImage, resource: 
 
 /// The configuration of a topic on this broker.
 pub fn topic(config: &BrokerConfig, image: &MetadataImage, topic: &str) -> TopicConfig {
-    TopicConfig::resolve(&image.topic_layers(topic, BrokerId(config.node_id), &config.fixed))
+    let resolved = TopicConfig::resolve(&image.topic_layers(topic, BrokerId(config.node_id), &config.fixed));
+    // Whoever made it and whatever it says: what is acknowledged to groups and transactions must not be lost.
+    let durability = if INTERNAL_TOPICS.contains(&topic) { Durability::Durable } else { resolved.durability };
+    TopicConfig { durability, ..resolved }
 }
 
 /// What the logs of a topic are told.

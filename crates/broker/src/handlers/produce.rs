@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ottla_cluster::controller::INTERNAL_TOPICS;
 use ottla_cluster::image::MetadataImage;
 use ottla_partition::append::{Acks, Appended, Committed};
 use ottla_partition::{Partition, PartitionError};
@@ -112,7 +113,11 @@ fn find_topic(
     } else {
         image.topic_by_name(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
     };
-    state.served(known?)
+    let known = known?;
+    if INTERNAL_TOPICS.contains(&&*known.name) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    state.served(known)
 }
 
 /// Validates and appends one partition's batch.

@@ -50,7 +50,8 @@ impl Collector for BrokerCollector {
         requests(e, &self.0)?;
         network(e, &self.0)?;
         logs(e, &self.0)?;
-        log_sizes(e, &self.0)
+        log_sizes(e, &self.0)?;
+        groups(e, &self.0)
     }
 }
 
@@ -114,6 +115,31 @@ fn logs(e: &mut DescriptorEncoder, m: &Metrics) -> Result<(), Error> {
     counter(e, "fetched_bytes", "Bytes of records handed to consumers", m.fetched_bytes.get())?;
     histogram(e, "append_duration", "One append to a log's page cache", &m.append)?;
     histogram(e, "fdatasync_duration", "One fdatasync of a log", &m.fdatasync)
+}
+
+fn groups(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
+    let now = look(&metrics.groups);
+    let help = "Groups that this broker coordinates, by state";
+    let mut family = e.encode_descriptor("groups", help, None, MetricType::Gauge)?;
+    for (state, count) in &now.groups {
+        family.encode_family(&[("state", state.as_str())])?.encode_gauge(&signed(*count))?;
+    }
+    gauge(e, "group_members", "Members of groups that this broker coordinates", now.members)?;
+    gauge(e, "group_offsets", "Committed offsets, one for each group and partition", now.offsets)?;
+    counter(e, "group_rebalances", "Generations of groups that began", metrics.group_rebalances.get())?;
+    gauge(
+        e,
+        "group_shards_loading",
+        "Partitions of the groups' topic that are being loaded",
+        now.shards_loading,
+    )?;
+    gauge(
+        e,
+        "group_shards_failed",
+        "Partitions of the groups' topic that could not be loaded",
+        now.shards_failed,
+    )?;
+    histogram(e, "group_load_duration", "Loading one partition of the groups' topic", &metrics.group_load)
 }
 
 fn log_sizes(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {

@@ -35,6 +35,7 @@ use ottla_protocol::generated::produce::{
 };
 use ottla_protocol::records::{Builder, Compression};
 use ottla_protocol::wire::Records;
+use ottla_storage::files::Files;
 use ottla_storage::files::faulty::FaultyFiles;
 use ottla_transport::client::{Client, ClientError};
 
@@ -75,6 +76,11 @@ impl Running {
     }
 
     pub async fn start_with(files: &FaultyFiles, overrides: &[&str]) -> Running {
+        Running::start_on(files, files.shared(), overrides).await
+    }
+
+    /// On `storage`, which is made of `files`.
+    pub async fn start_on(files: &FaultyFiles, storage: Arc<dyn Files>, overrides: &[&str]) -> Running {
         let mut overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
         overrides.insert(0, "listeners=PLAINTEXT://127.0.0.1:0".to_owned());
         let settings = StaticSettings::gather(None, [], &overrides).unwrap();
@@ -85,7 +91,7 @@ impl Running {
             control: tokio::runtime::Handle::current(),
             shutdown: Shutdown::new(),
         };
-        let broker = Broker::start_on(config, shell.clone(), files.shared()).await.unwrap();
+        let broker = Broker::start_on(config, shell.clone(), storage).await.unwrap();
         shell.health.set_started();
         let client = Client::connect(broker.addresses()[0]).await.unwrap();
         Running { broker, shell, client, files: files.clone() }

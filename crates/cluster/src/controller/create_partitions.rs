@@ -8,6 +8,7 @@ use ottla_protocol::generated::create_partitions::{
 };
 use ottla_protocol::ids::BrokerId;
 
+use super::internal_topics::refuse_internal;
 use super::placement::{new_partition, place, validate_assignment};
 use super::{Context, Controller, Outcome, Refusal, code_and_message, named_twice};
 use crate::image::{MetadataRecord, TopicImage};
@@ -63,6 +64,7 @@ impl Controller<'_> {
         let topic = self.image.topic_by_name(&request.name).ok_or_else(|| {
             (ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition.".to_owned())
         })?;
+        refuse_internal(&topic.name, "its partitions cannot be added to")?;
         let present = topic.partitions.len();
         let additional = additional(topic, request.count)?;
         if additional > partitions_left {

@@ -11,6 +11,7 @@ use ottla_protocol::generated::records::RemoveTopicRecord;
 use ottla_protocol::ids::Uuid;
 use ottla_protocol::wire::Str;
 
+use super::internal_topics::refuse_internal;
 use super::{Controller, Outcome, Refusal, code_and_message};
 use crate::image::TopicImage;
 
@@ -30,6 +31,7 @@ impl Controller<'_> {
                 if deleted.contains(&topic.id) {
                     return Err((ErrorCode::InvalidRequest, "Duplicate topic name or id.".to_owned()));
                 }
+                refuse_internal(&topic.name, "it cannot be deleted")?;
                 Ok(topic)
             });
             match found {

@@ -7,6 +7,7 @@ mod auto_create_topics;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod internal_topics;
 mod placement;
 mod register_broker;
 mod topic_name;
@@ -20,7 +21,7 @@ use ottla_protocol::wire::Str;
 use crate::config::{ConfigMap, Layers};
 use crate::image::{MetadataDelta, MetadataImage, MetadataRecord};
 
-pub use topic_name::{INTERNAL_TOPICS, METADATA_TOPIC, validate_topic_name};
+pub use topic_name::{INTERNAL_TOPICS, METADATA_TOPIC, OFFSETS_TOPIC, validate_topic_name};
 
 /// What a request comes to: records that make it true once they are committed, and what the client is then told.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +51,21 @@ pub struct Settings {
     pub default_replication_factor: i16,
     /// `delete.topic.enable`
     pub delete_topic_enable: bool,
+    /// `offsets.topic.*`
+    pub offsets_topic: OffsetsTopicSettings,
     /// All values that are set at the start.
     pub fixed: ConfigMap,
+}
+
+/// What `__consumer_offsets` is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetsTopicSettings {
+    /// `offsets.topic.num.partitions`
+    pub num_partitions: i32,
+    /// `offsets.topic.replication.factor`
+    pub replication_factor: i16,
+    /// `offsets.topic.segment.bytes`
+    pub segment_bytes: i32,
 }
 
 impl Settings {
@@ -65,6 +79,11 @@ impl Settings {
             num_partitions: value("num.partitions").parse().unwrap_or(1),
             default_replication_factor: value("default.replication.factor").parse().unwrap_or(1),
             delete_topic_enable: !value("delete.topic.enable").eq_ignore_ascii_case("false"),
+            offsets_topic: OffsetsTopicSettings {
+                num_partitions: value("offsets.topic.num.partitions").parse().unwrap_or(50),
+                replication_factor: value("offsets.topic.replication.factor").parse().unwrap_or(3),
+                segment_bytes: value("offsets.topic.segment.bytes").parse().unwrap_or(100 << 20),
+            },
             fixed,
         }
     }

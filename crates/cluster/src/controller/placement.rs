@@ -83,6 +83,11 @@ pub(super) fn validate_assignment(image: &MetadataImage, replicas: &[i32]) -> Re
     Ok(seen)
 }
 
+/// How many brokers may lead.
+pub(super) fn active_count(image: &MetadataImage) -> usize {
+    image.brokers().filter(|broker| is_active(image, broker.id)).count()
+}
+
 fn is_active(image: &MetadataImage, id: BrokerId) -> bool {
     image.broker(id).is_some_and(|broker| !broker.fenced && !broker.in_controlled_shutdown)
 }

@@ -572,4 +572,5 @@ fn auto_creation_takes_what_exists_for_success() {
     assert_eq!(second[1].1, ErrorCode::InvalidTopicException.code());
 }
 
+mod internal_topics;
 mod sequences;

@@ -4,8 +4,10 @@ use crate::limits::TOPIC_NAME_BYTES_MAX;
 
 /// The metadata log's own name; never a topic.
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
+/// The topic that holds groups and their offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Topics that hold the state of groups and transactions.
-pub const INTERNAL_TOPICS: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
+pub const INTERNAL_TOPICS: &[&str] = &[OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 /// Checks a name by Kafka's rules: ASCII letters, digits, `.`, `_` and `-`, at most 249, not `.` or `..`.
 ///

@@ -39,6 +39,7 @@ pub mod describe_user_scram_credentials;
 pub mod elect_leaders;
 pub mod end_txn;
 pub mod envelope;
+pub mod explain_groups;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod headers;
@@ -203,6 +204,8 @@ pub enum ApiKey {
     RemoveRaftVoter = 81,
     /// Prepares the state of share partitions.
     InitializeShareGroupState = 83,
+    /// Tells why a group is as it is: what happened to its members, and why each partition is where it is.
+    ExplainGroups = 1000,
 }
 
 impl ApiKey {
@@ -271,6 +274,7 @@ impl ApiKey {
         Self::AddRaftVoter,
         Self::RemoveRaftVoter,
         Self::InitializeShareGroupState,
+        Self::ExplainGroups,
     ];
 
     /// The API with this key, if it is defined.
@@ -340,6 +344,7 @@ impl ApiKey {
             80 => Self::AddRaftVoter,
             81 => Self::RemoveRaftVoter,
             83 => Self::InitializeShareGroupState,
+            1000 => Self::ExplainGroups,
             _ => return None,
         })
     }
@@ -417,6 +422,7 @@ impl ApiKey {
             Self::AddRaftVoter => "AddRaftVoter",
             Self::RemoveRaftVoter => "RemoveRaftVoter",
             Self::InitializeShareGroupState => "InitializeShareGroupState",
+            Self::ExplainGroups => "ExplainGroups",
         }
     }
 
@@ -428,15 +434,15 @@ impl ApiKey {
             Self::Fetch => Some((4, 18)),
             Self::ListOffsets => Some((1, 11)),
             Self::Metadata => Some((0, 13)),
-            Self::OffsetCommit => None,
-            Self::OffsetFetch => None,
-            Self::FindCoordinator => None,
-            Self::JoinGroup => None,
-            Self::Heartbeat => None,
-            Self::LeaveGroup => None,
-            Self::SyncGroup => None,
-            Self::DescribeGroups => None,
-            Self::ListGroups => None,
+            Self::OffsetCommit => Some((2, 10)),
+            Self::OffsetFetch => Some((1, 10)),
+            Self::FindCoordinator => Some((0, 6)),
+            Self::JoinGroup => Some((0, 9)),
+            Self::Heartbeat => Some((0, 4)),
+            Self::LeaveGroup => Some((0, 5)),
+            Self::SyncGroup => Some((0, 5)),
+            Self::DescribeGroups => Some((0, 6)),
+            Self::ListGroups => Some((0, 5)),
             Self::SaslHandshake => None,
             Self::ApiVersions => Some((0, 4)),
             Self::CreateTopics => Some((2, 7)),
@@ -457,12 +463,12 @@ impl ApiKey {
             Self::DescribeLogDirs => Some((1, 5)),
             Self::SaslAuthenticate => None,
             Self::CreatePartitions => Some((0, 3)),
-            Self::DeleteGroups => None,
+            Self::DeleteGroups => Some((0, 2)),
             Self::ElectLeaders => None,
             Self::IncrementalAlterConfigs => Some((0, 1)),
             Self::AlterPartitionReassignments => None,
             Self::ListPartitionReassignments => None,
-            Self::OffsetDelete => None,
+            Self::OffsetDelete => Some((0, 0)),
             Self::DescribeClientQuotas => None,
             Self::AlterClientQuotas => None,
             Self::DescribeUserScramCredentials => None,
@@ -487,6 +493,7 @@ impl ApiKey {
             Self::AddRaftVoter => None,
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
+            Self::ExplainGroups => Some((0, 0)),
         }
     }
 
@@ -498,15 +505,15 @@ impl ApiKey {
             Self::Fetch => Some((4, 18)),
             Self::ListOffsets => Some((1, 11)),
             Self::Metadata => Some((0, 13)),
-            Self::OffsetCommit => None,
-            Self::OffsetFetch => None,
-            Self::FindCoordinator => None,
-            Self::JoinGroup => None,
-            Self::Heartbeat => None,
-            Self::LeaveGroup => None,
-            Self::SyncGroup => None,
-            Self::DescribeGroups => None,
-            Self::ListGroups => None,
+            Self::OffsetCommit => Some((2, 10)),
+            Self::OffsetFetch => Some((1, 10)),
+            Self::FindCoordinator => Some((0, 6)),
+            Self::JoinGroup => Some((0, 9)),
+            Self::Heartbeat => Some((0, 4)),
+            Self::LeaveGroup => Some((0, 5)),
+            Self::SyncGroup => Some((0, 5)),
+            Self::DescribeGroups => Some((0, 6)),
+            Self::ListGroups => Some((0, 5)),
             Self::SaslHandshake => None,
             Self::ApiVersions => Some((0, 4)),
             Self::CreateTopics => Some((2, 7)),
@@ -527,12 +534,12 @@ impl ApiKey {
             Self::DescribeLogDirs => Some((1, 5)),
             Self::SaslAuthenticate => None,
             Self::CreatePartitions => Some((0, 3)),
-            Self::DeleteGroups => None,
+            Self::DeleteGroups => Some((0, 2)),
             Self::ElectLeaders => None,
             Self::IncrementalAlterConfigs => Some((0, 1)),
             Self::AlterPartitionReassignments => None,
             Self::ListPartitionReassignments => None,
-            Self::OffsetDelete => None,
+            Self::OffsetDelete => Some((0, 0)),
             Self::DescribeClientQuotas => None,
             Self::AlterClientQuotas => None,
             Self::DescribeUserScramCredentials => None,
@@ -557,6 +564,7 @@ impl ApiKey {
             Self::AddRaftVoter => None,
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
+            Self::ExplainGroups => Some((0, 0)),
         }
     }
 
@@ -627,6 +635,7 @@ impl ApiKey {
             Self::AddRaftVoter => (0, 1),
             Self::RemoveRaftVoter => (0, 0),
             Self::InitializeShareGroupState => (0, 0),
+            Self::ExplainGroups => (0, 0),
         }
     }
 
@@ -697,6 +706,7 @@ impl ApiKey {
             Self::AddRaftVoter => Some(0),
             Self::RemoveRaftVoter => Some(0),
             Self::InitializeShareGroupState => Some(0),
+            Self::ExplainGroups => Some(0),
         }
     }
 

@@ -5,11 +5,13 @@ use super::super::Status::NotUsed;
 
 pub(super) const CLUSTER: Status = NotUsed("a partition has one replica until brokers form clusters");
 pub(super) const COMPACTION: Status = NotUsed("logs are not compacted yet");
-pub(super) const GROUPS: Status = NotUsed("consumer groups are not served yet");
 pub(super) const JAVA: Status = NotUsed("names Java classes, which Ottla cannot load");
 pub(super) const KERBEROS: Status = NotUsed("Kerberos is not served");
 pub(super) const METRICS: Status = NotUsed("metrics are served over HTTP, see ottla.http.listener");
 pub(super) const NEW_GROUPS: Status = NotUsed("the group protocol of KIP-848 is not served yet");
+pub(super) const NO_BUFFERS: Status =
+    NotUsed("no buffers are kept: each write of a group has one of its size");
+pub(super) const NO_LINGER: Status = NotUsed("writes of groups are not delayed; many share one fdatasync");
 pub(super) const NO_PREALLOCATION: Status = NotUsed("files grow as they are written");
 pub(super) const NO_PURGATORY: Status =
     NotUsed("a waiting request is dropped as soon as it is answered; nothing is left to purge");

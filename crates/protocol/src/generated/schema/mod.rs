@@ -38,6 +38,7 @@ mod describe_user_scram_credentials;
 mod elect_leaders;
 mod end_txn;
 mod envelope;
+mod explain_groups;
 mod fetch;
 mod find_coordinator;
 mod headers;
@@ -146,6 +147,8 @@ pub static ALL: &[&Schema] = &[
     &end_txn::END_TXN_RESPONSE,
     &envelope::ENVELOPE_REQUEST,
     &envelope::ENVELOPE_RESPONSE,
+    &explain_groups::EXPLAIN_GROUPS_REQUEST,
+    &explain_groups::EXPLAIN_GROUPS_RESPONSE,
     &fetch::FETCH_REQUEST,
     &fetch::FETCH_RESPONSE,
     &find_coordinator::FIND_COORDINATOR_REQUEST,
