@@ -1,18 +1,23 @@
 //! `ottla dump`: arguments in, the dump crate does the work.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use ottla_dump::file::{self, FileOptions, FrameWriter, Kind};
 use ottla_dump::filter::{Errors, Filter};
+use ottla_dump::hex;
+use ottla_dump::limits::HEX_TEXT_BYTES_MAX;
+use ottla_dump::pcap::Follower;
 use ottla_dump::printer::{Format, Printer};
 use ottla_dump::proxy::{Proxy, ProxyOptions};
 use ottla_dump::session::Sessions;
+use ottla_dump::show::Pasted;
 use tokio_util::sync::CancellationToken;
 
-use crate::options::{DumpCommand, FileArgs, FilterArgs, Output, ProxyArgs, ShowArgs};
+use crate::options::{DumpCommand, FileArgs, FilterArgs, HexArgs, Output, PcapArgs, ProxyArgs, ShowArgs};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -25,6 +30,8 @@ pub fn run(command: DumpCommand) -> Result<ExitCode> {
     match command {
         DumpCommand::File(args) => files(args),
         DumpCommand::Proxy(args) => proxy(args),
+        DumpCommand::Pcap(args) => pcap(args),
+        DumpCommand::Hex(args) => pasted(&args),
     }
 }
 
@@ -118,5 +125,41 @@ fn files(args: FileArgs) -> Result<ExitCode> {
         is_whole &= file::show(path, &options, &mut printer)?;
     }
     printer.flush()?;
-    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
+    Ok(exit_code(is_whole))
+}
+
+fn pcap(args: PcapArgs) -> Result<ExitCode> {
+    let mut printer = printer(&args.show);
+    let sessions = Sessions::new(filter(args.filter)?, args.show.show_secrets);
+    let follower = Follower::new(sessions, args.port, &mut printer);
+    let name = || args.file.display().to_string();
+    let is_whole = if args.file == Path::new("-") {
+        follower.follow(io::stdin()).with_context(name)?
+    } else {
+        follower.follow(File::open(&args.file).with_context(name)?).with_context(name)?
+    };
+    printer.flush()?;
+    Ok(exit_code(is_whole))
+}
+
+fn pasted(args: &HexArgs) -> Result<ExitCode> {
+    let what = match (&args.response_to, &args.message) {
+        (Some(text), _) => Pasted::response_to(text)
+            .with_context(|| format!("--response-to {text}: say API:VERSION, for example Metadata:9"))?,
+        (None, Some(text)) => Pasted::named(text).with_context(|| {
+            format!("--as {text}: say records, or NAME:VERSION, for example OffsetCommitValue:3")
+        })?,
+        (None, None) => Pasted::Requests,
+    };
+    let mut text = String::new();
+    io::stdin().take(HEX_TEXT_BYTES_MAX as u64).read_to_string(&mut text).context("standard input")?;
+    let bytes = hex::parse(&text)?;
+    let mut printer = printer(&args.show);
+    let is_whole = what.show(&bytes, args.show.show_secrets, &mut printer)?;
+    printer.flush()?;
+    Ok(exit_code(is_whole))
+}
+
+fn exit_code(is_whole: bool) -> ExitCode {
+    if is_whole { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) }
 }

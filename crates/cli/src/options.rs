@@ -45,6 +45,20 @@ Examples:
   ottla dump file --output json ottla-data/__consumer_offsets-7/*.log"
     )]
     File(FileArgs),
+    /// Shows the sessions in a capture (pcap or pcapng)
+    #[command(after_help = "Example:
+  tcpdump -i lo -w - port 9092 | ottla dump pcap -")]
+    Pcap(PcapArgs),
+    /// Shows hex from standard input: frames, batches, or any message or record
+    #[command(
+        after_help = "Takes bare digits, the output of xxd and of hexdump -C. Frames may stand behind their lengths.
+
+Examples:
+  echo 0012000300000001000461626364000000 | ottla dump hex
+  ottla dump hex --response-to Metadata:9 < reply.txt
+  ottla dump hex --as OffsetCommitValue:3 < value.txt"
+    )]
+    Hex(HexArgs),
 }
 
 /// How everything is shown.
@@ -129,4 +143,35 @@ pub struct FileArgs {
     /// Which frames of a recording.
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+/// Arguments of `dump pcap`.
+#[derive(Debug, Args)]
+pub struct PcapArgs {
+    /// The capture; - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Port of a broker; without any, every connection is tried
+    #[arg(long, value_name = "PORT")]
+    pub port: Vec<u16>,
+    /// How frames are shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// Which ones.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Arguments of `dump hex`.
+#[derive(Debug, Args)]
+pub struct HexArgs {
+    /// It is a response to a request of this API and version, for example Metadata:9; requests name theirs themselves
+    #[arg(long, value_name = "API:VERSION", conflicts_with = "message")]
+    pub response_to: Option<String>,
+    /// It is no frame but record batches (records), or a message or record of this schema and version
+    #[arg(long = "as", value_name = "records|NAME:VERSION")]
+    pub message: Option<String>,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: ShowArgs,
 }

@@ -18,8 +18,10 @@ pub const OPEN_REQUESTS_MAX: usize = 100_000;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// Topic ids whose names are kept in mind.
 pub const TOPIC_NAMES_MAX: usize = 200_000;
-/// Bytes of segments that came too early, per direction of a connection in a capture.
-pub const EARLY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of segments that came too early, per direction of a connection in a capture; then what is missing is given up.
+pub const EARLY_BYTES_MAX: usize = 4 << 20;
+/// The same in segments.
+pub const EARLY_SEGMENTS_MAX: usize = 8 << 10;
 /// Bytes of one packet in a capture.
 pub const PACKET_BYTES_MAX: usize = 1 << 20;
 /// Bytes of standard input, as text.

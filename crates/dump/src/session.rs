@@ -75,6 +75,20 @@ impl Sessions {
         }
     }
 
+    /// Can these bytes be the begin of a frame of the connection? For finding the next frame behind a gap.
+    #[must_use]
+    pub fn is_plausible(&self, direction: Direction, connection: u64, bytes: &[u8]) -> bool {
+        let connection = self.connections.get(&connection);
+        match direction {
+            Direction::Request => is_plausible(bytes) || connection.is_some_and(|c| c.has_raw_tokens),
+            Direction::Response => connection.is_some_and(|connection| {
+                let id = bytes.first_chunk().map(|id| i32::from_be_bytes(*id));
+                connection.has_raw_tokens
+                    || connection.open.iter().any(|open| Some(open.correlation_id) == id)
+            }),
+        }
+    }
+
     /// Forgets a connection.
     pub fn close(&mut self, connection: u64) {
         self.connections.remove(&connection);

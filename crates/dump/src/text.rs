@@ -9,7 +9,7 @@ use ottla_protocol::generated::ErrorCode;
 
 use crate::batch::{Batch, Batches, Header, Record};
 use crate::file::RecordRow;
-use crate::frame::{Direction, Frame};
+use crate::frame::{Api, Direction, Frame};
 use crate::json::masked;
 use crate::limits::REST_BYTES_MAX;
 use crate::tree::{Message, Node, Value};
@@ -323,8 +323,12 @@ fn value_text(node: &Node) -> String {
 fn meaning(node: &Node, value: i64) -> String {
     let name = node.label.name().unwrap_or_default();
     if name.ends_with("ErrorCode") {
-        let code = i16::try_from(value).ok().and_then(ErrorCode::from_code);
+        let code = i16::try_from(value).ok().and_then(ErrorCode::from_code).filter(|_| value != 0);
         return code.map_or(String::new(), |code| format!(" ({})", code.name()));
+    }
+    if matches!(name, "ApiKey" | "RequestApiKey") {
+        let api = i16::try_from(value).ok().and_then(|key| Api { key, version: 0 }.name());
+        return api.map_or(String::new(), |name| format!(" ({name})"));
     }
     let is_instant =
         name.ends_with("imestamp") || name.ends_with("timestamp_ms") || name.ends_with("imestampMs");

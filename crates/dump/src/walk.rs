@@ -108,8 +108,13 @@ pub fn walk(
         let reason = Reason::UnknownVersion { name: schema.name, version: version.into(), min, max };
         return Err(Failure::new(at, reason));
     }
-    let mut walk =
-        Walk { cursor: Cursor::new(frame, at), version, flexible: schema.is_flexible(version), visitor };
+    let mut walk = Walk {
+        cursor: Cursor::new(frame, at),
+        version,
+        flexible: schema.is_flexible(version),
+        tagged: false,
+        visitor,
+    };
     walk.fields(schema.fields)?;
     Ok(walk.cursor.at)
 }
@@ -118,6 +123,8 @@ struct Walk<'a> {
     cursor: Cursor<'a>,
     version: i16,
     flexible: bool,
+    /// Is the field that comes next a tagged one?
+    tagged: bool,
     visitor: &'a mut dyn Visitor,
 }
 
@@ -207,9 +214,14 @@ impl Walk<'_> {
         nullable: bool,
     ) -> Result<(), Failure> {
         let start = self.cursor.at;
-        if nullable && self.cursor.i8()? < 0 {
-            return self.null(slot, start, true);
+        if nullable {
+            let mark = self.cursor.i8()?;
+            // Kafka writes null as -1 in a field's place, and as 0 where the field is tagged.
+            if mark < 0 || mark == 0 && self.tagged {
+                return self.null(slot, start, true);
+            }
         }
+        self.tagged = false;
         self.open(slot, start, Container::Struct(schema))?;
         self.fields(schema.fields)?;
         self.visitor.close(self.cursor.at);
@@ -278,7 +290,9 @@ impl Walk<'_> {
         };
         let outer = std::mem::replace(&mut self.cursor.end, value.end);
         self.visitor.enter_tag(size_at..value.start);
+        self.tagged = true;
         self.field(field).map_err(|failure| failure.inside(field.name))?;
+        self.tagged = false;
         self.visitor.leave_tag();
         let left = self.cursor.left();
         self.cursor.end = outer;
