@@ -89,12 +89,12 @@ impl Header {
         self.base_offset.saturating_add(self.last_offset_delta as i64)
     }
 
-    /// `create` or `log_append`.
+    /// `create` or `append`.
     #[must_use]
     pub const fn timestamp_type(&self) -> &'static str {
         match self.attributes.timestamp_type() {
             TimestampType::CreateTime => "create",
-            TimestampType::LogAppendTime => "log_append",
+            TimestampType::LogAppendTime => "append",
         }
     }
 

@@ -264,7 +264,7 @@ fn batch_title(batch: &Batch) -> String {
     let flags = [
         (header.attributes.is_transactional(), ", transactional"),
         (header.attributes.is_control(), ", control"),
-        (header.timestamp_type() == "log_append", ", time of the append"),
+        (header.timestamp_type() == "append", ", time of the append"),
         (batch.records_at.is_none(), ", records at places in what they decompress to"),
     ];
     title.extend(flags.iter().filter(|(set, _)| *set).map(|(_, text)| *text));
