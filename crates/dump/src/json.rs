@@ -204,6 +204,8 @@ fn batch(out: &mut dyn Write, batch: &Batch) -> io::Result<()> {
     // A record that does not parse is told of by the batch's failure.
     list(members.key("records")?, batch.records().map_while(Result::ok), |out, record| {
         let mut members = Members::open(out)?;
+        members.int("offset", record.offset)?;
+        members.int("timestamp_ms", record.timestamp_ms)?;
         plain_record(&mut members, &record, readable)?;
         members.close()
     })?;
@@ -213,9 +215,8 @@ fn batch(out: &mut dyn Write, batch: &Batch) -> io::Result<()> {
     members.close()
 }
 
+/// Key, value and headers.
 fn plain_record(members: &mut Members<'_>, record: &Record, bytes: WriteBytes) -> io::Result<()> {
-    members.int("timestamp_ms", record.timestamp_ms)?;
-    members.int("offset", record.offset)?;
     optional(members.key("key")?, record.key.as_ref(), bytes)?;
     optional(members.key("value")?, record.value.as_ref(), bytes)?;
     list(members.key("headers")?, record.headers.iter(), |out, (name, value)| {
@@ -231,13 +232,12 @@ fn plain_record(members: &mut Members<'_>, record: &Record, bytes: WriteBytes) -
 pub(crate) fn record(out: &mut dyn Write, row: &RecordRow<'_>) -> io::Result<()> {
     let (record, header) = (row.record, row.header);
     let mut members = Members::open(out)?;
+    members.int("offset", record.offset)?;
     members.text("timestamp_type", header.timestamp_type())?;
-    if row.control.is_some() || row.is_raw_secret {
-        // Markers are no data: they have no key and value that anyone would look for. What may be a secret is shown taken apart
-        // and masked, never as it is.
-        members.int("timestamp_ms", record.timestamp_ms)?;
-        members.int("offset", record.offset)?;
-    } else {
+    members.int("timestamp_ms", record.timestamp_ms)?;
+    // Markers are no data: they have no key and value that anyone would look for. What may be a secret is shown taken apart and
+    // masked, never as it is.
+    if row.control.is_none() && !row.is_raw_secret {
         plain_record(&mut members, record, base64)?;
     }
     if let Some(committed) = row.committed {

@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use crc32c::crc32c;
 use ottla_dump::file::{FileOptions, Kind, show};
 use ottla_dump::printer::Format;
+use ottla_protocol::generated::records::{RaftLogEntry, TopicRecord};
+use ottla_protocol::ids::Uuid;
+use ottla_protocol::records::{Builder, Compression};
+use ottla_protocol::wire::Message;
 use serde_json::Value;
 
 use crate::support::{file_rows, fixture, kafka_directory, printer};
@@ -167,4 +173,68 @@ fn file_count(bytes: &[u8], directory: &Path, is_whole: bool) -> Vec<Value> {
     let (mut printer, kept) = printer(Format::Json);
     assert_eq!(show(&path, &FileOptions::default(), &mut printer).unwrap(), is_whole);
     kept.rows()
+}
+
+/// A batch of one record as a file of its own; gives its rows.
+fn one_record(name: &str, key: Option<&[u8]>, value: &[u8]) -> Vec<Value> {
+    let mut builder = Builder::new(Compression::None);
+    builder.append(5, key, Some(value), &[]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, builder.finish().unwrap()).unwrap();
+    file_rows(&path)
+}
+
+#[test]
+fn an_entry_of_our_metadata_log_shows_its_records() {
+    let topic = TopicRecord { name: "orders".into(), topic_id: Uuid([7; 16]), ..TopicRecord::default() };
+    let record = [&[1, 2, 0][..], &topic.encode(0).unwrap()].concat();
+    let entry = RaftLogEntry {
+        term: 3,
+        node_id: 1,
+        kind: 1,
+        payload: vec![record.into(), Bytes::from_static(&[1, 20, 0, 0])],
+        ..RaftLogEntry::default()
+    };
+    let value = entry.encode(0).unwrap();
+    let name = "__cluster_metadata-0/00000000000000000000.log";
+    let rows = one_record(name, Some(&[0, 0]), &value);
+    let decoded = &rows[0]["value_decoded"];
+    assert_eq!((&decoded["message"], &decoded["fields"]["Term"]), (&"RaftLogEntry".into(), &3.into()));
+    let payload = &decoded["fields"]["Payload"];
+    assert_eq!(
+        (&payload[0]["message"], &payload[0]["fields"]["Name"]),
+        (&"TopicRecord".into(), &"orders".into())
+    );
+    assert_eq!(payload[1]["message"], "NoOpRecord");
+}
+
+#[test]
+fn the_earlier_batches_behind_a_snapshot_are_shown() {
+    let mut body = 1i32.to_be_bytes().to_vec();
+    for (number, size) in [(9i64, 8), (2, 2), (30, 4), (40, 8), (3, 4), (1_000, 8), (0, 4), (-1, 8)] {
+        body.extend(&number.to_be_bytes()[8 - size..]);
+    }
+    body.extend(*b"OTW1\x01");
+    for (number, size) in [(26i64, 4), (36, 8), (1, 4), (900, 8)] {
+        body.extend(&number.to_be_bytes()[8 - size..]);
+    }
+    let write = |body: &[u8]| [&[0, 1][..], &crc32c(body).to_be_bytes(), body].concat();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("00000000000000000041.snapshot");
+    std::fs::write(&path, write(&body)).unwrap();
+    let rows = file_rows(&path);
+    assert_eq!(rows.len(), 1);
+    assert_eq!((&rows[0]["producer_id"], &rows[0]["last_offset"]), (&9.into(), &40.into()));
+    let earlier = &rows[0]["earlier"][0];
+    assert_eq!((&earlier["last_sequence"], &earlier["timestamp_ms"]), (&26.into(), &900.into()));
+
+    // One that is cut off, and one whose checksum is wrong.
+    for damaged in [write(&body[..body.len() - 1]), [&write(&body)[..], &[0]].concat()] {
+        std::fs::write(&path, damaged).unwrap();
+        let (mut printer, kept) = printer(Format::Json);
+        assert!(!show(&path, &FileOptions::default(), &mut printer).unwrap());
+        assert!(kept.text().contains("\"error\""));
+    }
 }

@@ -1,5 +1,8 @@
 //! The dump tool from outside: recorded sessions, Kafka's files, captures, hostile input, a proxy between sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(clippy::print_stdout, reason = "counts belong to the tests")]
+
 mod captures;
 mod files;
 mod golden;
