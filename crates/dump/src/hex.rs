@@ -58,24 +58,34 @@ fn bare(input: &str) -> IResult<&str, Vec<Vec<u8>>> {
     many0(terminated(word, take_while(|c| matches!(c, ' ' | '\t' | ',' | ':' | ';')))).parse(input)
 }
 
+type Form = fn(&str) -> IResult<&str, Vec<Vec<u8>>>;
+
+/// The bytes of one line, all of which has that form.
+fn line_bytes(form: Form, line: &str) -> Option<Vec<u8>> {
+    form(line).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, words)| words.concat())
+}
+
 /// The bytes that the text stands for. Lines that begin with `#` are comments.
 ///
 /// # Errors
 /// The first line that is not hex.
 pub fn parse(text: &str) -> Result<Bytes, HexError> {
-    let mut out = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let lines: Vec<_> = numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
+    // All lines have one form: an offset alone on its line looks like bare digits.
+    for form in [xxd as Form, hexdump] {
+        let parsed: Option<Vec<_>> = lines.iter().map(|(_, line)| line_bytes(form, line)).collect();
+        if let Some(bytes) = parsed.map(|lines| lines.concat()).filter(|bytes| !bytes.is_empty()) {
+            return Ok(Bytes::from(bytes));
         }
-        let whole = |found: &(&str, Vec<Vec<u8>>)| found.0.is_empty();
-        let parsed = [xxd, hexdump, bare].iter().find_map(|form| form(line).ok().filter(whole));
-        match parsed {
-            Some((_, words)) => out.extend(words.concat()),
+    }
+    let mut out = Vec::new();
+    for (line, text) in lines {
+        match line_bytes(bare, text) {
+            Some(bytes) => out.extend(bytes),
             None => {
-                let rest = bare(line).map_or(line, |(rest, _)| rest).to_owned();
-                return Err(HexError { line: index + 1, rest });
+                let rest = bare(text).map_or(text, |(rest, _)| rest).to_owned();
+                return Err(HexError { line, rest });
             }
         }
     }
@@ -107,6 +117,7 @@ mod tests {
     fn every_form_gives_the_same_bytes() {
         let forms = [
             "0012 0003\n0000002a 00 ff",
+            "00120003\n0000002a\n00ff",
             "# a comment\n00000000: 0012 0003 0000 002a  .......*\n00000008: 00ff                      ..",
             "00000000  00 12 00 03 00 00 00 2a  00 ff                    |.......*..|\n0000000a",
             "0x00,0x12, 0x00 0x03\n\\x00\\x00\\x00\\x2a 00:ff",

@@ -24,7 +24,7 @@ fn within(most: usize, bytes: Bytes) -> Option<String> {
     ALLOCATOR.set_limit(ALLOCATOR.allocated() + most).expect("less is in use");
     let seen = Seen { direction: Direction::Request, connection: 1, time_us: None, bytes };
     let shown = sessions.see(seen).expect("nothing is filtered");
-    for format in [Format::Json, Format::Text { hex: true }] {
+    for format in [Format::Json, Format::Text { hex: false }] {
         let mut printer = Printer::new(format, Box::new(std::io::sink()));
         printer.frame(&shown).expect("a sink takes everything");
     }
@@ -65,24 +65,24 @@ fn a_count_that_lies() {
     }
 }
 
-/// Metadata 9 with 8 million topics of no name: 16 MB that would be gigabytes of fields.
+/// Metadata 9 with 2 million topics of no name: 4 MB that would be 400 MB of fields.
 fn many_tiny_elements() {
-    let count = 8 << 20;
+    let count = 2 << 20;
     let mut body = uvarint(count + 1);
     body.extend(std::iter::repeat_n([1, 0], count).flatten());
     let why = within(400 * MIB, request(3, 9, true, &body)).expect("it fails");
     assert!(why.contains("more than 1048576 fields"), "{why}");
 }
 
-/// Produce 3 with ten batches of 64 MiB each.
+/// Produce 3 with six batches of 32 MiB each.
 fn bombs() {
-    for compression in [Compression::Gzip(9), Compression::Zstd(9)] {
+    for compression in [Compression::Gzip(1), Compression::Zstd(1)] {
         let mut builder = Builder::new(compression);
         let value = vec![0; 8 * MIB];
-        for _ in 0..8 {
+        for _ in 0..4 {
             builder.append(0, None, Some(&value), &[]).expect("it fits");
         }
-        let records = builder.finish().expect("it fits").repeat(10);
+        let records = builder.finish().expect("it fits").repeat(6);
         let mut body = vec![0xff, 0xff, 0, 1, 0, 0, 0, 9, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0];
         body.extend((records.len() as i32).to_be_bytes());
         body.extend(records);
