@@ -5,6 +5,8 @@
 pub mod batch;
 pub mod broker;
 pub mod clients;
+pub mod crowd;
+pub mod groups;
 pub mod healthy;
 pub mod process;
 pub mod requests;

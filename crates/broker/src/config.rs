@@ -70,6 +70,8 @@ pub struct BrokerConfig {
     pub log_retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub log_flush_offset_checkpoint_interval: Duration,
+    /// `log.cleaner.enable`.
+    pub log_cleaner_enable: bool,
     /// `group.*` and `offsets.*`.
     pub groups: GroupsConfig,
     /// `ottla.http.listener`.
@@ -155,6 +157,7 @@ impl BrokerConfig {
             max_request_partition_size_limit: r.number("max.request.partition.size.limit"),
             log_retention_check_interval: r.millis("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
+            log_cleaner_enable: r.boolean("log.cleaner.enable"),
             groups: groups::read(&r),
             http_listener: http_listener(&r)?,
             log_format: log_format(&r),

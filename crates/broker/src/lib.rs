@@ -2,6 +2,7 @@
 //! the HTTP listener, signals). The binary is a thin `main` over this library, so that tests can use the modules.
 
 pub mod broker;
+pub mod cleaner;
 pub mod config;
 pub mod control;
 pub mod describe;

@@ -194,6 +194,7 @@ impl Logs {
                 let progress = partition.with_open_log(|log| Progress {
                     recovery_point: log.durable_offset(),
                     log_start_offset: Some(log.start_offset()).filter(|start| start.0 > 0),
+                    cleaned_to: Some(log.cleaned_to()).filter(|cleaned_to| cleaned_to.0 > 0),
                 });
                 if let Some(progress) = progress {
                     per_directory[place].push((name_of(partition.key()), progress));

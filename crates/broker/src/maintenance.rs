@@ -1,4 +1,4 @@
-//! What happens by the clock: retention, checkpoints, `flush.ms`. Few timers for the whole broker, none per partition; a broker
+//! What happens by the clock: retention, checkpoints, compaction, `flush.ms`. Few timers for the whole broker, none per partition; a broker
 //! without data does nothing.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::cleaner;
 use crate::config::effective::DynamicConfig;
 use crate::groups;
 use crate::state::{State, now_ms};
@@ -30,6 +31,7 @@ pub fn start(state: &Arc<State>, stop: &CancellationToken) -> Vec<JoinHandle<()>
         every(config.groups.retention_check_interval, state, stop, groups::expire),
         tokio::spawn(flush_by_time(state.clone(), stop.clone())),
         tokio::spawn(flush_noted(state.clone(), stop.clone())),
+        tokio::spawn(cleaner::run(state.clone(), stop.clone())),
     ]
 }
 

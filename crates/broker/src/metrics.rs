@@ -5,6 +5,7 @@ pub mod exposition;
 pub mod instruments;
 mod process;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -94,6 +95,21 @@ pub struct NetworkView {
     pub request_memory_bytes: u64,
 }
 
+/// What the log cleaner did.
+#[derive(Debug, Default)]
+pub struct CleanerMetrics {
+    /// Cleanings of a log that came to their end.
+    pub runs: Counter,
+    /// Bytes of segments that were replaced by cleaned ones.
+    pub cleaned_bytes: Counter,
+    /// Bytes of those in their place.
+    pub kept_bytes: Counter,
+    /// When the last one ended, in ms since 1970; 0 before the first.
+    pub last_run_ms: AtomicU64,
+    /// Logs that cannot be cleaned.
+    pub uncleanable: AtomicU64,
+}
+
 /// Asked at each scrape, on a thread that may block.
 type View<T> = Mutex<Option<Box<dyn Fn() -> T + Send + Sync>>>;
 
@@ -112,6 +128,8 @@ pub struct Metrics {
     pub fdatasync: LatencyHistogram,
     /// Bytes of records handed to consumers.
     pub fetched_bytes: Counter,
+    /// Compaction of logs.
+    pub cleaner: CleanerMetrics,
     /// Rebalances of groups that came to their end.
     pub group_rebalances: Counter,
     /// Time of loading one partition of `__consumer_offsets`.
@@ -144,6 +162,7 @@ impl Metrics {
             appended_records: Counter::new(),
             fdatasync: LatencyHistogram::default(),
             fetched_bytes: Counter::new(),
+            cleaner: CleanerMetrics::default(),
             group_rebalances: Counter::new(),
             group_load: LatencyHistogram::default(),
             network: Mutex::new(None),

@@ -146,6 +146,7 @@ fn lead(replica: &Arc<Partition>, partition: &image::PartitionImage, config: &To
     }
     let leadership = Leadership {
         epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
         replicas: partition.replicas.clone(),
         isr: partition.isr.clone(),
         min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),

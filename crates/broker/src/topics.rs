@@ -56,6 +56,9 @@ pub struct Topics {
     /// Those with `flush.ms`, so that nobody looks for them among all.
     with_flush_ms: Mutex<BTreeMap<Uuid, Arc<ServedTopic>>>,
     flush_ms_changed: Notify,
+    /// Those whose logs are compacted, for the cleaner.
+    compacted: Mutex<BTreeMap<Uuid, Arc<ServedTopic>>>,
+    compacted_changed: Notify,
 }
 
 impl Topics {
@@ -81,6 +84,7 @@ impl Topics {
     pub fn put(&self, topic: Arc<ServedTopic>) {
         let count = topic.partitions().count();
         self.note_flush_ms(topic.id, Some(&topic));
+        self.note_compacted(topic.id, Some(&topic));
         let old = self.by_id.insert(topic.id, topic);
         let before = old.map_or(0, |old| old.partitions().count());
         self.partition_count.fetch_add(count, Ordering::Relaxed);
@@ -119,10 +123,40 @@ impl Topics {
         self.flush_ms_changed.notified().await;
     }
 
+    fn note_compacted(&self, id: Uuid, topic: Option<&Arc<ServedTopic>>) {
+        let mut compacted = self.compacted.lock().expect("no code panics while it holds this list");
+        match topic.filter(|topic| topic.settings.log.compact_enabled) {
+            Some(topic) => {
+                compacted.insert(id, topic.clone());
+                self.compacted_changed.notify_one();
+            }
+            None => drop(compacted.remove(&id)),
+        }
+    }
+
+    /// The topics whose logs are compacted.
+    #[must_use]
+    pub fn compacted(&self) -> Vec<Arc<ServedTopic>> {
+        let compacted = self.compacted.lock().expect("no code panics while it holds this list");
+        compacted.values().cloned().collect()
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn has_compacted(&self) -> bool {
+        !self.compacted.lock().expect("no code panics while it holds this list").is_empty()
+    }
+
+    /// Waits until a compacted topic came or changed. Cancel-safe.
+    pub async fn compacted_changed(&self) {
+        self.compacted_changed.notified().await;
+    }
+
     /// Takes a topic away.
     pub fn remove(&self, id: Uuid) -> Option<Arc<ServedTopic>> {
         let (_, old) = self.by_id.remove(&id)?;
         self.note_flush_ms(id, None);
+        self.note_compacted(id, None);
         self.partition_count.fetch_sub(old.partitions().count(), Ordering::Relaxed);
         Some(old)
     }

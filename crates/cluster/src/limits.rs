@@ -8,3 +8,7 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 pub const PRODUCER_ID_BLOCK: i32 = 1000;
 /// Length of a configuration value.
 pub const CONFIG_VALUE_BYTES_MAX: usize = 30_000;
+/// Control connections of one broker that the controller keeps apart.
+pub const BROKER_CONNECTIONS_MAX: usize = 16;
+/// Leaders that one round of rebalancing changes, as in Kafka.
+pub const ELECTIONS_PER_REBALANCE_MAX: usize = 1000;

@@ -1,13 +1,13 @@
 //! The coordinator as a whole: opens what is on disk, leads, and is stopped by its owner.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ottla_cluster::config::ConfigMap;
 use ottla_cluster::controller::{METADATA_TOPIC, Settings};
-use ottla_cluster::image::{MetadataDelta, MetadataImage, MetadataRecord};
+use ottla_cluster::image::MetadataRecord;
 use ottla_protocol::generated::records::quorum::VotersVoter;
 use ottla_protocol::generated::records::{FeatureLevelRecord, VotersRecord};
 use ottla_protocol::ids::Uuid;
@@ -15,14 +15,21 @@ use ottla_protocol::wire::{Message, Str};
 use ottla_storage::files::Files;
 use tokio::sync::mpsc;
 
-use crate::driver::{Command, Driver, spawn};
+use crate::driver::{Command, Driver};
 use crate::entry::{EntryError, EntryKind, LogEntry};
 use crate::error::{OpenError, RequestError};
 use crate::feed::Published;
 use crate::handle::CoordinatorHandle;
-use crate::hard_state::{FILE_NAME, HardState};
-use crate::limits::QUEUE_REQUESTS_MAX;
+use crate::hard_state::{FILE_NAME, FIRST_TERM, HardState};
+use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
 use crate::metadata_log::MetadataLog;
+use crate::raft::VoterId;
+use crate::raft::disk::Disk;
+use crate::raft::machine::{Machine, Shared};
+use crate::raft::network::Alone;
+use crate::raft::quorum::{Opened, Quorum};
+use crate::raft::recovery;
+use crate::raft::snapshot::{self, Snapshot};
 use crate::reserve::Reserve;
 
 /// Name of the metadata log's directory.
@@ -31,9 +38,6 @@ pub const LOG_DIRECTORY: &str = "__cluster_metadata-0";
 pub const OTTLA_FEATURE: &str = "ottla.version";
 /// The level that a new cluster begins with, and the highest that this program knows.
 pub const OTTLA_FEATURE_LEVEL: i16 = 1;
-
-/// The term that the founder of a cluster leads in.
-const FIRST_TERM: i32 = 1;
 
 /// What a coordinator is started with.
 pub struct CoordinatorOptions {
@@ -49,10 +53,29 @@ pub struct CoordinatorOptions {
     pub directory_id: Uuid,
     /// The broker's values that are set at the start, valid.
     pub config: ConfigMap,
+    /// When snapshots are made, and how much of the log stays nevertheless.
+    pub snapshots: SnapshotLimits,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Random numbers.
     pub entropy: Box<dyn FnMut() -> u64 + Send>,
+}
+
+/// How long the metadata log gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotLimits {
+    /// Entries after which a snapshot is made.
+    pub entries: u64,
+    /// Bytes of records after which a snapshot is made.
+    pub bytes: u64,
+    /// Entries that stay in the log although a snapshot holds them, so that one who is a little behind needs no snapshot.
+    pub kept_entries: u64,
+}
+
+impl Default for SnapshotLimits {
+    fn default() -> Self {
+        Self { entries: SNAPSHOT_ENTRIES, bytes: SNAPSHOT_BYTES, kept_entries: KEPT_ENTRIES }
+    }
 }
 
 impl CoordinatorOptions {
@@ -72,6 +95,7 @@ impl CoordinatorOptions {
             node_id,
             directory_id,
             config: ConfigMap::new(),
+            snapshots: SnapshotLimits::default(),
             clock: Arc::new(system_clock),
             entropy: Box::new(system_entropy),
         }
@@ -86,48 +110,39 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Opens the metadata log, founding the cluster when there is none, replays it, and leads. When it returns, requests are
-    /// served. Blocks for the reading and a few syncs.
+    /// Opens the metadata log, founding the cluster when there is none, replays it, and joins the quorum; one who is alone in it
+    /// leads. When it returns, requests are served. Blocks for the reading and a few syncs.
     ///
     /// # Errors
     /// When something on disk is not what it should be, or cannot be written.
     pub fn start(options: CoordinatorOptions) -> Result<(Self, CoordinatorHandle), OpenError> {
-        let dir = options.dir.join(LOG_DIRECTORY);
-        let now_ms = (options.clock)();
-        let found = HardState::read(&options.files, &dir)?;
-        let first_start = found.is_none();
-        let hard_state = match found {
-            Some(state) => known_node(state, &options)?,
-            None => found_cluster(&options, &dir)?,
-        };
-        let mut log = MetadataLog::open(&options.files, dir.clone(), hard_state.committed, now_ms)?;
-        if first_start && log.end() > 0 {
-            return Err(OpenError::StateMissing(dir.join(FILE_NAME)));
-        }
-        if first_start {
-            hard_state.write_unsynced(&options.files, &dir)?;
-        }
-        write_first_entries(&mut log, &options, hard_state.term, now_ms)?;
-        let image = replay(&log)?;
-        check_features(&image)?;
-        let published = Arc::new(Published::new(image.clone()));
+        let settings = Settings::new(options.cluster_id.clone(), options.config.clone());
+        let (opened, entropy) = open(options)?;
+        let published = opened.machine.published.clone();
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
-        let driver = Driver {
-            reserve: Reserve::new(options.files.clone(), &options.dir),
-            files: options.files,
-            dir,
-            log,
-            hard_state,
-            settings: Settings::new(options.cluster_id, options.config),
-            image,
-            published: published.clone(),
-            queue,
-            clock: options.clock,
-            entropy: options.entropy,
-            fenced: None,
-            next: None,
+        let (joined, joining) = std::sync::mpsc::channel();
+        let shown = published.clone();
+        let run = move || {
+            // Consensus has a thread of its own: what stalls brokers must not cost a healthy node its place.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let started = runtime.map_err(OpenError::from).and_then(|runtime| {
+                let quorum = runtime.block_on(Quorum::start(opened, Alone))?;
+                Ok((runtime, quorum))
+            });
+            let (runtime, quorum) = match started {
+                Ok(started) => started,
+                Err(error) => {
+                    joined.send(Err(error)).expect("it waits below");
+                    return Ok(());
+                }
+            };
+            joined.send(Ok(())).expect("it waits below");
+            let driver =
+                Driver { quorum, settings, published: shown, queue, entropy, fenced: None, next: None };
+            runtime.block_on(driver.run())
         };
-        let thread = Some(spawn(driver)?);
+        let thread = Some(std::thread::Builder::new().name("metadata".to_owned()).spawn(run)?);
+        joining.recv().unwrap_or_else(|_| Err(OpenError::Raft("its thread panicked".to_owned())))?;
         let handle = CoordinatorHandle::new(sender.clone(), published);
         Ok((Self { queue: sender, thread }, handle))
     }
@@ -162,6 +177,51 @@ impl Drop for Coordinator {
     }
 }
 
+pub(crate) type Entropy = Box<dyn FnMut() -> u64 + Send>;
+
+/// Reads what is on disk; a directory that never belonged to a cluster founds one.
+pub(crate) fn open(options: CoordinatorOptions) -> Result<(Opened, Entropy), OpenError> {
+    let dir = options.dir.join(LOG_DIRECTORY);
+    let now_ms = (options.clock)();
+    let me = VoterId { id: options.node_id, directory_id: options.directory_id };
+    let found = HardState::read(&options.files, &dir)?;
+    let first_start = found.is_none();
+    let hard_state = match found {
+        Some(state) => known_node(state, &options)?,
+        None => found_cluster(&options, &dir)?,
+    };
+    let mut log = MetadataLog::open(&options.files, dir.clone(), &hard_state, now_ms)?;
+    if first_start && (log.end() > 0 || snapshot::exists(&options.files, &dir)?) {
+        return Err(OpenError::StateMissing(dir.join(FILE_NAME)));
+    }
+    if first_start {
+        hard_state.write_unsynced(&options.files, &dir)?;
+    }
+    if hard_state.is_founder() {
+        write_first_entries(&mut log, &options, hard_state.term, now_ms)?;
+    }
+    let current =
+        Snapshot::read(&options.files, &dir).map_err(|(path, error)| OpenError::Snapshot { path, error })?;
+    let (replayed, grown) = recovery::replay(&log, current.as_ref(), &hard_state, me)?;
+    let view = Mutex::new(recovery::view(&log, &hard_state)?);
+    let published = Arc::new(Published::new(replayed.image.clone()));
+    let shared = Arc::new(Shared::new(options.files.clone(), dir.clone(), current));
+    let committed = replayed.last;
+    let limits = options.snapshots;
+    let machine = Machine { replayed, published, shared, grown, limits };
+    let disk = Disk {
+        reserve: Reserve::new(options.files.clone(), &options.dir),
+        files: options.files,
+        dir,
+        log,
+        hard_state,
+        clock: options.clock,
+        view: Arc::new(view),
+        staged: None,
+    };
+    Ok((Opened { me, cluster_id: options.cluster_id, disk, machine, committed }, options.entropy))
+}
+
 fn known_node(state: HardState, options: &CoordinatorOptions) -> Result<HardState, OpenError> {
     let name =
         |cluster: &str, node: i32, directory: &str| format!("node {node} ({directory}) of cluster {cluster}");
@@ -182,6 +242,8 @@ fn found_cluster(options: &CoordinatorOptions, dir: &std::path::Path) -> Result<
         voted_id: options.node_id,
         voted_directory_id: options.directory_id.to_string(),
         committed: -1,
+        vote_granted: Some(true),
+        purged: None,
     })
 }
 
@@ -202,7 +264,7 @@ fn write_first_entries(
         };
         let voters = VotersRecord { voters: vec![voter], ..VotersRecord::default() };
         let voters = voters.encode(0).map_err(EntryError::from).map_err(broken(0))?;
-        kinds.push(EntryKind::Membership(voters));
+        kinds.push(EntryKind::Membership(vec![voters]));
     }
     if log.end() <= 1 {
         let name = Str::from_static(OTTLA_FEATURE);
@@ -212,42 +274,15 @@ fn write_first_entries(
             MetadataRecord::from(level).encode().map_err(|error| OpenError::Record { index: 1, error })?;
         kinds.push(EntryKind::Records(vec![record]));
     }
-    let mut batches = Vec::new();
+    if kinds.is_empty() {
+        return Ok(());
+    }
     for (index, kind) in (log.end()..).zip(kinds) {
         let entry = LogEntry { index, term, node_id: options.node_id, kind };
-        batches.push(entry.encode(now_ms).map_err(broken(index))?);
+        let (header, payload) = entry.encode(now_ms).map_err(broken(index))?;
+        log.append(&header, &payload, now_ms)?;
     }
-    Ok(log.append_all(&batches, now_ms)?)
-}
-
-fn replay(log: &MetadataLog) -> Result<MetadataImage, OpenError> {
-    let mut image = MetadataImage::default();
-    let mut delta = MetadataDelta::default();
-    loop {
-        let entries = log.read(image.index() + 1)?;
-        if entries.is_empty() {
-            return Ok(image);
-        }
-        for entry in entries {
-            let index = entry.index;
-            for record in entry.records().map_err(|error| OpenError::Record { index, error })? {
-                image.apply(&record, &mut delta).map_err(|error| OpenError::Apply { index, error })?;
-            }
-            image.set_index(index);
-        }
-        // Nobody needs to know what the start changed.
-        delta = MetadataDelta::default();
-    }
-}
-
-fn check_features(image: &MetadataImage) -> Result<(), OpenError> {
-    for (feature, level) in image.features() {
-        let known = if feature == OTTLA_FEATURE { OTTLA_FEATURE_LEVEL } else { 0 };
-        if level > known {
-            return Err(OpenError::TooOld { feature: feature.to_owned(), level, known });
-        }
-    }
-    Ok(())
+    Ok(log.sync()?)
 }
 
 fn system_clock() -> i64 {

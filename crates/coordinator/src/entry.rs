@@ -20,8 +20,9 @@ pub enum EntryKind {
     Blank,
     /// Metadata records, each in its frame.
     Records(Vec<Bytes>),
-    /// Who votes: an encoded `VotersRecord`.
-    Membership(Bytes),
+    /// Who belongs to the quorum: encoded `VotersRecord`s, the voters, then those who only listen, then the voters of every further
+    /// configuration of a joint change. The first alone where nobody listens.
+    Membership(Vec<Bytes>),
 }
 
 /// One entry of the metadata log.
@@ -31,7 +32,7 @@ pub struct LogEntry {
     pub index: i64,
     /// Term of the leader that proposed it.
     pub term: i32,
-    /// Node that proposed it.
+    /// Node that proposed it; -1 when whoever wrote it down did not know.
     pub node_id: i32,
     /// What it is about.
     pub kind: EntryKind,
@@ -84,7 +85,7 @@ impl LogEntry {
         let (kind, payload) = match &self.kind {
             EntryKind::Blank => (BLANK, Vec::new()),
             EntryKind::Records(records) => (RECORDS, records.clone()),
-            EntryKind::Membership(voters) => (MEMBERSHIP, vec![voters.clone()]),
+            EntryKind::Membership(voters) => (MEMBERSHIP, voters.clone()),
         };
         let (term, node_id) = (i64::from(self.term), self.node_id);
         let entry = RaftLogEntry { term, node_id, kind, payload, ..RaftLogEntry::default() };
@@ -125,7 +126,7 @@ impl LogEntry {
         let kind = match entry.kind {
             BLANK => EntryKind::Blank,
             RECORDS => EntryKind::Records(entry.payload),
-            MEMBERSHIP => EntryKind::Membership(entry.payload.into_iter().next().unwrap_or_default()),
+            MEMBERSHIP => EntryKind::Membership(entry.payload),
             other => return Err(EntryError::UnknownKind(other)),
         };
         Ok(Self { index: header.base_offset.0, term, node_id: entry.node_id, kind })

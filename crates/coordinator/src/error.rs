@@ -9,6 +9,8 @@ use ottla_storage::log::LogError;
 
 use crate::entry::EntryError;
 use crate::hard_state::HardStateError;
+use crate::raft::membership::MembershipError;
+use crate::raft::snapshot::SnapshotError;
 
 /// Why the coordinator cannot start. Nothing was changed on disk, unless a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -76,18 +78,45 @@ pub enum OpenError {
         /// The highest level that is known here.
         known: i16,
     },
-    /// Files, or the thread, could not be made.
+    /// The snapshot that stands for the first entries cannot be used.
+    #[error("{path}: {error}")]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: SnapshotError,
+    },
+    /// An entry does not say who belongs to the quorum.
+    #[error("entry {index} of the metadata log: {error}")]
+    Membership {
+        /// Its index.
+        index: i64,
+        /// What is wrong with it.
+        error: MembershipError,
+    },
+    /// The Raft library does not start on what is there.
+    #[error("the metadata quorum cannot be joined: {0}")]
+    Raft(String),
+    /// Files, or the threads, could not be made.
     #[error("the coordinator cannot be started: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Why a request was not decided, or its decision not committed. Nothing of it is in effect, but for [`RequestError::Fenced`]:
-/// then it may be, after a restart.
+/// Why a request was not decided, or its decision not committed. Nothing of it is in effect, but for [`RequestError::Fenced`] and
+/// [`RequestError::LeadershipLost`]: then it may be, later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The coordinator has stopped.
     #[error("the coordinator has stopped")]
     Stopped,
+    /// Another node leads the quorum, or none does.
+    #[error("this coordinator does not lead the metadata quorum")]
+    NotLeader,
+    /// Another node came to lead the quorum before it was known whether the decision is committed.
+    #[error(
+        "this coordinator lost the lead of the metadata quorum: whether the request is in effect is not known"
+    )]
+    LeadershipLost,
     /// A write or sync of the metadata log failed: what is on disk is unknown, so nothing is decided any more.
     #[error("the coordinator is fenced: {0}")]
     Fenced(String),
@@ -104,7 +133,7 @@ impl RequestError {
     #[must_use]
     pub const fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Stopped => ErrorCode::NotController,
+            Self::Stopped | Self::NotLeader | Self::LeadershipLost => ErrorCode::NotController,
             Self::Fenced(_) | Self::NoSpace => ErrorCode::KafkaStorageError,
             Self::Unwritable(_) => ErrorCode::UnknownServerError,
         }

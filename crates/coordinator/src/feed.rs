@@ -14,8 +14,19 @@ use crate::limits::{FEED_BATCH_ENTRIES_MAX, FEED_ENTRIES_MAX, FEED_RECORDS_MAX};
 pub struct FeedEntry {
     /// Its index in the log.
     pub index: i64,
+    /// Whether it stands for all entries up to its own: its records then make the image out of nothing. That is what a follower gets
+    /// that is further behind than the log reaches back.
+    pub is_whole: bool,
     /// What it changes, to be applied as a whole.
     pub records: Vec<MetadataRecord>,
+}
+
+impl FeedEntry {
+    /// All of an image.
+    #[must_use]
+    pub fn whole(image: &MetadataImage) -> Self {
+        Self { index: image.index(), is_whole: true, records: image.to_records().collect() }
+    }
 }
 
 /// Why a feed ends.
@@ -49,6 +60,10 @@ struct State {
 impl State {
     /// Keeps the newest entries within their bounds, and always the last one.
     fn push(&mut self, entry: FeedEntry) {
+        if entry.is_whole {
+            self.entries.clear();
+            self.records = 0;
+        }
         self.records += entry.records.len();
         self.entries.push_back(Arc::new(entry));
         while self.entries.len() > 1
@@ -66,12 +81,14 @@ impl Published {
         Self { committed, state: Mutex::new(State { image, entries: VecDeque::new(), records: 0 }) }
     }
 
-    /// Makes a committed entry and the image after it visible to all.
-    pub(crate) fn publish(&self, image: MetadataImage, entry: FeedEntry) {
-        let index = entry.index;
+    /// Makes committed entries and the image after them visible to all.
+    pub(crate) fn publish(&self, image: MetadataImage, entries: Vec<FeedEntry>) {
+        let index = image.index();
         let mut state = self.lock();
         state.image = image;
-        state.push(entry);
+        for entry in entries {
+            state.push(entry);
+        }
         drop(state);
         self.committed.send_replace(index);
     }
@@ -118,7 +135,8 @@ impl MetadataFeed {
         self.next
     }
 
-    /// Waits until there is at least one entry, and gives what there is, in order and without gaps. Cancel-safe: what is not given
+    /// Waits until there is at least one entry, and gives what there is, in order and without gaps but before one that is whole
+    /// ([`FeedEntry::is_whole`]). Cancel-safe: what is not given
     /// is given by the next call.
     ///
     /// # Errors
@@ -189,15 +207,22 @@ impl ImageReplica {
         &mut self,
         entries: &[Arc<FeedEntry>],
     ) -> Result<(MetadataImage, MetadataDelta), ApplyError> {
+        let before = entries.iter().any(|entry| entry.is_whole).then(|| self.image.clone());
         let mut delta = MetadataDelta::default();
         for entry in entries {
             if entry.index < self.next_index() {
                 continue;
             }
+            if entry.is_whole {
+                self.image = MetadataImage::default();
+            }
             for record in &entry.records {
                 self.image.apply(record, &mut delta)?;
             }
             self.image.set_index(entry.index);
+        }
+        if let Some(before) = before {
+            delta = MetadataDelta::between(&before, &self.image);
         }
         Ok((self.image.clone(), delta))
     }

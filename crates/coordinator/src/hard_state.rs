@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the file, in the directory of the metadata log.
 pub(crate) const FILE_NAME: &str = "quorum-state";
-/// Version of its contents.
-const VERSION: u32 = 0;
+/// Version of its contents. Version 0, from before the Raft library, knew quorums of one only.
+const VERSION: u32 = 1;
+/// The term that the founder of a cluster leads in.
+pub(crate) const FIRST_TERM: i32 = 1;
 /// More than any such file has.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -33,6 +35,19 @@ pub(crate) struct HardState {
     pub voted_directory_id: String,
     /// Every entry up to this index is committed; -1 for none. The log may be further.
     pub committed: i64,
+    /// Whether a majority gave that node their votes in that term, so that it leads. Not in version 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vote_granted: Option<bool>,
+    /// Last entry that went out of the log because a snapshot holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<EntryPlace>,
+}
+
+/// Where an entry is in the history of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EntryPlace {
+    pub index: i64,
+    pub term: i32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +89,13 @@ pub enum HardStateError {
 }
 
 impl HardState {
+    /// Whether this node founded its cluster and leads it in the first term: then the first entries are its own to write, also
+    /// after a crash before they were.
+    pub(crate) fn is_founder(&self) -> bool {
+        let is_own = self.voted_id == self.node_id && self.voted_directory_id == self.directory_id;
+        is_own && self.vote_granted == Some(true) && self.term == FIRST_TERM
+    }
+
     /// Reads it from `dir`; `None` when there is none.
     pub(crate) fn read(files: &Arc<dyn Files>, dir: &Path) -> Result<Option<Self>, HardStateError> {
         let path = dir.join(FILE_NAME);
@@ -91,7 +113,12 @@ impl HardState {
         if document.crc32c != document.state.checksum() {
             return Err(damaged("the checksum is wrong".to_owned()));
         }
-        Ok(Some(document.state))
+        let mut state = document.state;
+        if document.version == 0 {
+            // A quorum of one has its own vote, and that is a majority.
+            state.vote_granted = Some(true);
+        }
+        Ok(Some(state))
     }
 
     /// Replaces the file in `dir`, durably: written beside, synced, renamed, directory synced.

@@ -1,9 +1,8 @@
 //! The metadata quorum: the committed metadata log and the controller's driver.
 //!
-//! The controller of `ottla-cluster` decides; this crate does its I/O. Decisions become entries of the metadata log, which carry
-//! index and term as a Raft library wants them, and are told to nobody before they are on disk. Brokers follow the committed
-//! entries through [`MetadataFeed`]. For now the quorum is the one node inside the broker's process. Must never know what is in
-//! a partition.
+//! The controller of `ottla-cluster` decides; this crate does its I/O. Decisions become entries of the metadata log, which a Raft
+//! library (behind the module `raft`) commits, and are told to nobody before they are. Brokers follow the committed entries through
+//! [`MetadataFeed`]. For now the quorum is the one node inside the broker's process. Must never know what is in a partition.
 
 mod coordinator;
 mod driver;
@@ -14,14 +13,19 @@ mod handle;
 mod hard_state;
 pub mod limits;
 mod metadata_log;
+mod raft;
 mod reserve;
 
-pub use coordinator::{Coordinator, CoordinatorOptions, LOG_DIRECTORY, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
+pub use coordinator::{
+    Coordinator, CoordinatorOptions, LOG_DIRECTORY, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL, SnapshotLimits,
+};
 pub use entry::{EntryError, EntryKind, LogEntry};
 pub use error::{OpenError, RequestError};
 pub use feed::{FeedEntry, FeedError, ImageReplica, MetadataFeed};
 pub use handle::{Committed, CoordinatorHandle};
 pub use hard_state::HardStateError;
+pub use raft::membership::MembershipError;
+pub use raft::snapshot::SnapshotError;
 
 #[cfg(test)]
 mod tests;

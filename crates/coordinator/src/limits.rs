@@ -18,3 +18,24 @@ pub const READ_BYTES: usize = 1024 * 1024;
 pub const SEGMENT_BYTES: u64 = 1024 * 1024 * 1024;
 /// Bytes that are kept on disk so that deletions can be committed when it is full.
 pub const RESERVE_BYTES: usize = 256 * 1024;
+/// Bytes after which the metadata log goes on in a new segment, so that a purge can remove the old one.
+pub const ROLL_BYTES: u64 = 8 * 1024 * 1024;
+/// Entries that stay in the log although a snapshot holds them, so that one who is a little behind needs no snapshot.
+pub const KEPT_ENTRIES: u64 = 100;
+/// Entries after which a snapshot is made.
+pub const SNAPSHOT_ENTRIES: u64 = 10_000;
+/// Bytes of records after which a snapshot is made.
+pub const SNAPSHOT_BYTES: u64 = 20 * 1024 * 1024;
+/// Entries just written that are kept in memory, for whoever applies or sends them.
+pub const RECENT_ENTRIES_MAX: usize = 64;
+/// Bytes of those entries, but for the newest, which may have more by itself.
+pub const RECENT_BYTES_MAX: usize = 1024 * 1024;
+/// A follower that hears nothing for so long asks for votes, at the earliest. Shorter ones cost leaders their office on a busy
+/// machine.
+pub const ELECTION_TIMEOUT_MS_MIN: u64 = 1000;
+/// At the latest.
+pub const ELECTION_TIMEOUT_MS_MAX: u64 = 2000;
+/// How often a leader says that it lives.
+pub const HEARTBEAT_MS: u64 = 250;
+/// Size of one batch of records in a snapshot.
+pub const SNAPSHOT_BATCH_BYTES: usize = 256 * 1024;

@@ -17,6 +17,9 @@ use ottla_storage::files::faulty::{Fault, FaultyFiles, Operation};
 use super::*;
 
 mod crashes;
+mod older;
+mod quorum;
+mod snapshots;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -32,8 +35,14 @@ fn options(files: &FaultyFiles) -> CoordinatorOptions {
     }
 }
 
-fn start(files: &FaultyFiles) -> (Coordinator, CoordinatorHandle) {
+/// The data directory, on disk: it is its owner's business, and without it a loss of power leaves nothing at all.
+fn make_data_dir(files: &FaultyFiles) {
     files.shared().create_dir_all(Path::new("/data")).unwrap();
+    files.shared().sync_dir(Path::new("/")).unwrap();
+}
+
+fn start(files: &FaultyFiles) -> (Coordinator, CoordinatorHandle) {
+    make_data_dir(files);
     Coordinator::start(options(files)).unwrap()
 }
 
@@ -296,10 +305,12 @@ async fn lost_or_damaged_state_is_noticed() {
 /// Appends an entry behind the coordinator's back.
 fn append(files: &FaultyFiles, record: bytes::Bytes) {
     let dir = Path::new("/data").join(LOG_DIRECTORY);
-    let mut log = metadata_log::MetadataLog::open(&files.shared(), dir, 1, 0).unwrap();
+    let state = hard_state::HardState::read(&files.shared(), &dir).unwrap().unwrap();
+    let mut log = metadata_log::MetadataLog::open(&files.shared(), dir, &state, 0).unwrap();
     let kind = EntryKind::Records(vec![record]);
     let (header, payload) = LogEntry { index: log.end(), term: 1, node_id: 1, kind }.encode(0).unwrap();
     log.append(&header, &payload, 0).unwrap();
+    log.sync().unwrap();
     log.close(0).unwrap();
 }
 
@@ -325,7 +336,7 @@ fn entries_round_trip() {
     for kind in [
         EntryKind::Blank,
         EntryKind::Records(vec![bytes::Bytes::from_static(b"a"), bytes::Bytes::new()]),
-        EntryKind::Membership(bytes::Bytes::from_static(b"m")),
+        EntryKind::Membership(vec![bytes::Bytes::from_static(b"m"), bytes::Bytes::from_static(b"l")]),
     ] {
         let entry = LogEntry { index: 7, term: 3, node_id: 1, kind };
         let (header, payload) = entry.encode(9).unwrap();

@@ -2,6 +2,7 @@
 //! acknowledge and truncate; knows no network and no runtime.
 
 pub mod append;
+pub mod clean;
 pub mod error;
 pub mod flush;
 pub mod partition;

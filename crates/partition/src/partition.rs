@@ -12,6 +12,7 @@ use ottla_storage::directory::LogDirectory;
 use ottla_storage::flusher::FlushState;
 use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
 
+use crate::clean::Gate;
 use crate::error::{Fault, PartitionError};
 use crate::wait::{Waiter, Waiters};
 
@@ -110,6 +111,7 @@ pub struct Partition {
     inner: Mutex<Inner>,
     /// Held during a flush, taken before `inner`: once [`Partition::retire`] has had it, nothing touches the files any more.
     pub(crate) flushing: Mutex<()>,
+    pub(crate) cleaning: Gate,
 }
 
 /// What the lock guards.
@@ -205,6 +207,7 @@ impl Partition {
             noted_for_flush: AtomicBool::new(false),
             inner: Mutex::new(inner),
             flushing: Mutex::new(()),
+            cleaning: Gate::default(),
         })
     }
 
@@ -314,9 +317,10 @@ impl Partition {
     }
 
     /// This broker no longer serves the partition: every waiter learns it and the log is given back for removal or rest. Waits
-    /// for a sync that is under way; after this nothing writes into the partition's directory, so that it can be renamed
+    /// for a sync that is under way, and for a cleaning to notice; after this nothing writes into the partition's directory, so that it can be renamed
     /// and another partition of that name can be made.
     pub fn retire(&self) -> Option<Box<Log>> {
+        let _cleaned = self.cleaning.close();
         let _flushed = self.flush_lock();
         let mut inner = self.lock();
         inner.replica.handle_unlead();

@@ -102,7 +102,16 @@ fn led() -> (FaultyFiles, Arc<Owner>, Arc<Partition>) {
     let key = PartitionKey { topic: "t".into(), topic_id: Uuid([1; 16]), index: 0 };
     let partition = Partition::new(key, BrokerId(1), settings, owner.clone(), owner.clone());
     let me = vec![BrokerId(1)];
-    partition.lead(Leadership { epoch: EPOCH, replicas: me.clone(), isr: me, min_insync_replicas: 1 }, NOW);
+    partition.lead(
+        Leadership {
+            epoch: EPOCH,
+            replicas: me.clone(),
+            isr: me,
+            min_insync_replicas: 1,
+            ..Leadership::default()
+        },
+        NOW,
+    );
     (files, owner, partition)
 }
 

@@ -17,6 +17,8 @@ use crate::names::TopicPartition;
 pub const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
 /// File that holds, per partition whose log starts inside a segment, where it starts.
 pub const LOG_START_OFFSET_FILE: &str = "log-start-offset-checkpoint";
+/// File that holds, per partition, what compaction has to look at next.
+pub const CLEANER_OFFSET_FILE: &str = "cleaner-offset-checkpoint";
 /// File that holds, per partition, the high watermark.
 pub const HIGH_WATERMARK_FILE: &str = "replication-offset-checkpoint";
 

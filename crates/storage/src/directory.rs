@@ -2,7 +2,7 @@
 //! directories, and remembers how far each was on disk. It does not own the logs; it opens nothing inside a partition.
 //!
 //! Files: `.lock`, `meta.properties`, `.kafka_cleanshutdown` (there only between an orderly stop and the next start),
-//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `.ottla-reserve`.
+//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `cleaner-offset-checkpoint`, `.ottla-reserve`.
 
 mod space;
 #[cfg(test)]
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use ottla_protocol::ids::{BrokerId, Offset, Uuid};
 
 use crate::checkpoint::{
-    self, CheckpointError, LOG_START_OFFSET_FILE, OffsetCheckpoint, RECOVERY_POINT_FILE,
+    self, CLEANER_OFFSET_FILE, CheckpointError, LOG_START_OFFSET_FILE, OffsetCheckpoint, RECOVERY_POINT_FILE,
 };
 use crate::files::Files;
 use crate::log::OpenFrom;
@@ -117,6 +117,8 @@ pub struct Progress {
     pub recovery_point: Offset,
     /// Where the log starts, if DeleteRecords made that a place inside its first segment.
     pub log_start_offset: Option<Offset>,
+    /// What compaction has to look at next, if it has cleaned anything.
+    pub cleaned_to: Option<Offset>,
 }
 
 /// A log directory in use by this process.
@@ -127,7 +129,7 @@ pub struct LogDirectory {
     meta: MetaProperties,
     was_clean: bool,
     clean_broker_epoch: Option<i64>,
-    /// Guards the two checkpoints in memory and the writing of their files.
+    /// Guards the checkpoints in memory and the writing of their files.
     checkpoints: Mutex<Checkpoints>,
     /// Part of the next name of a renamed partition's directory.
     renames: AtomicU64,
@@ -141,10 +143,12 @@ pub struct LogDirectory {
 struct Checkpoints {
     recovery_points: Checkpoint,
     log_start_offsets: Checkpoint,
+    cleaned_to: Checkpoint,
 }
 
 impl Checkpoints {
     fn forget(&mut self, partition: &TopicPartition) {
+        self.cleaned_to.set(partition.clone(), None);
         self.recovery_points.set(partition.clone(), None);
         self.log_start_offsets.set(partition.clone(), None);
     }
@@ -264,6 +268,7 @@ impl LogDirectory {
         OpenFrom {
             log_start_offset: checkpoints.log_start_offsets.now.get(partition).unwrap_or_default(),
             recovery_point: checkpoints.recovery_points.now.get(partition).unwrap_or_default(),
+            cleaned_to: checkpoints.cleaned_to.now.get(partition).unwrap_or_default(),
             clean: self.was_clean,
         }
     }
@@ -278,6 +283,7 @@ impl LogDirectory {
         let mut checkpoints = lock(&self.checkpoints);
         for (partition, progress) in progress {
             checkpoints.log_start_offsets.set(partition.clone(), progress.log_start_offset);
+            checkpoints.cleaned_to.set(partition.clone(), progress.cleaned_to);
             checkpoints.recovery_points.set(partition, Some(progress.recovery_point));
         }
         self.write_changed(&mut checkpoints)
@@ -285,6 +291,7 @@ impl LogDirectory {
 
     fn write_changed(&self, checkpoints: &mut Checkpoints) -> io::Result<()> {
         let files = &*self.files;
+        checkpoints.cleaned_to.write(files, &self.path.join(CLEANER_OFFSET_FILE))?;
         checkpoints.log_start_offsets.write(files, &self.path.join(LOG_START_OFFSET_FILE))?;
         checkpoints.recovery_points.write(files, &self.path.join(RECOVERY_POINT_FILE))
     }
@@ -479,7 +486,7 @@ fn broker_epoch_in(mark: &str) -> Option<i64> {
     rest.trim_end_matches('}').trim().parse().ok()
 }
 
-/// Reads both checkpoints without what has no directory. False when the recovery points were damaged: every log is
+/// Reads the checkpoints without what has no directory. False when the recovery points were damaged: every log is
 /// read whole then, which costs time only.
 fn load_checkpoints(
     files: &dyn Files,
@@ -496,6 +503,14 @@ fn load_checkpoints(
             (OffsetCheckpoint::default(), false)
         }
     };
+    let (cleaned_to, is_cleaned_good) = match OffsetCheckpoint::read(files, &dir.join(CLEANER_OFFSET_FILE)) {
+        Ok(offsets) => (offsets, true),
+        Err(CheckpointError::Io { path, source }) => return Err(failed("read", &path, source)),
+        Err(error @ CheckpointError::Damaged { .. }) => {
+            found.warnings.push(format!("{error}; compacted logs are cleaned from their start"));
+            (OffsetCheckpoint::default(), false)
+        }
+    };
     let load = |mut now: OffsetCheckpoint| {
         let before = now.offsets.len();
         now.offsets.retain(|partition, _| found.partitions.binary_search(partition).is_ok());
@@ -503,7 +518,10 @@ fn load_checkpoints(
     };
     let mut recovery_points = load(recovery_points);
     recovery_points.is_dirty |= !are_good;
-    let checkpoints = Checkpoints { recovery_points, log_start_offsets: load(log_start_offsets) };
+    let mut cleaned_to = load(cleaned_to);
+    cleaned_to.is_dirty |= !is_cleaned_good;
+    let log_start_offsets = load(log_start_offsets);
+    let checkpoints = Checkpoints { recovery_points, log_start_offsets, cleaned_to };
     Ok((checkpoints, are_good))
 }
 

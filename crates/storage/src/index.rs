@@ -4,7 +4,7 @@
 //! what is missing or wrong is rebuilt from the log.
 
 use std::io::{self, IoSlice};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::descriptors::{DescriptorSlot, Descriptors};
@@ -188,6 +188,17 @@ impl<E: IndexEntry> SparseIndex<E> {
         self.lock().pending.len() >= FLUSH_ENTRIES
     }
 
+    /// The file was renamed to `path`.
+    pub(crate) fn moved_to(&self, path: &Path) {
+        self.slot.moved_to(path);
+    }
+
+    /// Whether all entries are in the file.
+    pub(crate) fn is_written(&self) -> bool {
+        let inner = self.lock();
+        inner.pending.is_empty() && !inner.is_stale
+    }
+
     /// From here on nothing is written.
     pub(crate) fn retire(&self) {
         self.lock().is_retired = true;
@@ -311,8 +322,6 @@ fn read_entries<E: IndexEntry>(slot: &DescriptorSlot, first: usize, count: usize
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::files::Files;
     use crate::files::faulty::FaultyFiles;

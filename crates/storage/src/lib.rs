@@ -1,6 +1,7 @@
 //! One partition's log on disk, and the log directory that holds many. Knows no network, nothing async, and not who leads.
 
 pub mod checkpoint;
+pub mod compaction;
 pub mod descriptors;
 pub mod directory;
 pub mod epochs;

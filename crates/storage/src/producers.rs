@@ -337,6 +337,14 @@ impl ProducerStates {
         open.filter(|&offset| offset != NO_OFFSET).min().map(Offset)
     }
 
+    /// Of each producer its epoch and the last offset of its last batch, if one is known: compaction leaves that batch.
+    pub(crate) fn last_batches(&self) -> impl Iterator<Item = (ProducerId, i16, Option<Offset>)> {
+        self.producers.iter().map(|(&id, entry)| {
+            let last = entry.batches().last().map(|batch| Offset(batch.last_offset));
+            (ProducerId(id), entry.epoch, last)
+        })
+    }
+
     /// All producers, by id.
     pub fn iter(&self) -> impl Iterator<Item = ProducerView> {
         self.producers.iter().map(|(&id, entry)| ProducerView {

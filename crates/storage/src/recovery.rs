@@ -3,9 +3,11 @@
 //! torn end and is cut; anything else is damage, and is never cut without being asked. A read error is neither.
 
 mod chunks;
+mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 
 use ottla_protocol::ids::Offset;
 use ottla_protocol::records::BatchHeader;
@@ -15,7 +17,8 @@ use crate::epochs::LeaderEpochs;
 use crate::files::Entry;
 use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
 use crate::log::{
-    DELETED_SUFFIX, DamagedRange, Log, LogError, OpenFrom, RecoveryReport, SIDE_EXTENSIONS, UNSYNCED_MARK,
+    CLEANED_SUFFIX, DELETED_SUFFIX, DamagedRange, GAPS_FILE, Log, LogError, OpenFrom, RecoveryReport,
+    SIDE_EXTENSIONS, SWAP_SUFFIX, UNSYNCED_MARK, read_gaps_below,
 };
 use crate::producers::{ProducerStates, SnapshotError, snapshot_file_name, snapshot_offset};
 use crate::segment::{RELATIVE_MAX, Segment, SegmentError, Walk, segment_path};
@@ -40,10 +43,17 @@ pub(crate) fn recover(
 ) -> Result<(Log, RecoveryReport), LogError> {
     let mut report = RecoveryReport::default();
     let entries = match log.files().list(&log.dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((log, report)),
+        Ok(entries) => swaps::finish(&log, entries)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            log.cleaned_to = log.start_offset;
+            return Ok((log, report));
+        }
         Err(error) => return Err(LogError::io(format!("cannot list {}", log.dir.display()), error)),
     };
+    if entries.iter().any(|entry| entry.name == GAPS_FILE) {
+        let read = read_gaps_below(&log);
+        log.gaps_below = read.map_err(|error| LogError::io(format!("cannot read {GAPS_FILE}"), error))?;
+    }
     let (epochs_known, epochs) = read_epochs(&log)?;
     log.epochs = epochs.clone();
     add_segments(&mut log, &entries);
@@ -52,6 +62,7 @@ pub(crate) fn recover(
     if log.segments.is_empty() {
         // What is left of a log that was emptied says nothing about the next one.
         log.epochs = LeaderEpochs::default();
+        log.cleaned_to = log.start_offset;
         remove_snapshots_above(&log, &snapshot_offsets(&entries), Offset(-1))?;
         return Ok((log, report));
     }
@@ -102,13 +113,7 @@ fn marked_segments(entries: &[Entry]) -> BTreeSet<Offset> {
 /// Everything is on disk now. Before anything new is: a mark that stays would make a later loss look harmless.
 fn remove_marks(log: &Log, marked: &BTreeSet<Offset>) -> Result<(), LogError> {
     for &base_offset in marked {
-        let path = segment_path(&log.dir, base_offset, UNSYNCED_MARK);
-        match log.files().remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(LogError::io(format!("cannot remove {}", path.display()), error));
-            }
-            _ => {}
-        }
+        remove(log, &segment_path(&log.dir, base_offset, UNSYNCED_MARK))?;
     }
     if marked.is_empty() { Ok(()) } else { sync_dir(log) }
 }
@@ -144,22 +149,28 @@ fn add_segments(log: &mut Log, entries: &[Entry]) {
 fn remove_leftovers(log: &Log, entries: &[Entry]) -> Result<(), LogError> {
     let has_segment = |offset| log.segments.iter().any(|segment| segment.base_offset == offset);
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
-        let is_gone = [DELETED_SUFFIX, ".tmp", ".cleaned"].iter().any(|suffix| entry.name.ends_with(suffix));
+        let is_gone = [DELETED_SUFFIX, ".tmp", CLEANED_SUFFIX, SWAP_SUFFIX]
+            .iter()
+            .any(|suffix| entry.name.ends_with(suffix));
         let side = SIDE_EXTENSIONS.iter().filter(|&&extension| extension != "snapshot");
         let is_orphan = side
             .filter_map(|extension| base_offset_of(&entry.name, extension))
             .any(|offset| !has_segment(offset));
         if is_gone || is_orphan {
-            let path = log.dir.join(&entry.name);
-            match log.files().remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogError::io(format!("cannot remove {}", path.display()), error));
-                }
-                _ => {}
-            }
+            remove(log, &log.dir.join(&entry.name))?;
         }
     }
     Ok(())
+}
+
+/// Removes a file that may be gone already.
+fn remove(log: &Log, path: &Path) -> Result<(), LogError> {
+    match log.files().remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io(format!("cannot remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// After a clean stop only the end is looked at. False when it is not what a clean stop leaves.
@@ -216,7 +227,7 @@ fn scan(
 fn is_out_of_line(log: &Log, marked: &BTreeSet<Offset>, index: usize, expected: Offset) -> bool {
     let base_offset = log.segments[index].base_offset;
     base_offset < expected || {
-        let may_have_gap = log.config.compact_enabled && !marked.contains(&base_offset);
+        let may_have_gap = log.may_have_gap_before(base_offset) && !marked.contains(&base_offset);
         base_offset > expected && !may_have_gap
     }
 }
@@ -245,6 +256,7 @@ struct Torn {
 fn scan_segment(log: &mut Log, index: usize, report: &mut RecoveryReport) -> Result<Option<Torn>, LogError> {
     let interval_bytes = log.config.index_interval_bytes;
     let dir = log.dir.clone();
+    let gaps_below = if log.config.compact_enabled { Offset(i64::MAX) } else { log.gaps_below };
     let segment = &mut log.segments[index];
     let path = segment_path(&dir, segment.base_offset, "log");
     let read_error = |error| LogError::io(format!("cannot read {}", path.display()), error);
@@ -255,7 +267,7 @@ fn scan_segment(log: &mut Log, index: usize, report: &mut RecoveryReport) -> Res
     let mut source = Chunks::new(&*file, size_bytes);
     while segment.size_bytes < size_bytes {
         let batch = match source.batch_at(segment.size_bytes).map_err(read_error)? {
-            Ok(header) if !continues(segment, &header, log.config.compact_enabled) => {
+            Ok(header) if !continues(segment, &header, gaps_below) => {
                 Err(format!("offset {} where {} should be", header.base_offset, segment.next_offset))
             }
             other => other,
@@ -275,9 +287,10 @@ fn scan_segment(log: &mut Log, index: usize, report: &mut RecoveryReport) -> Res
 }
 
 /// Whether the batch may follow what `segment` holds. Its base offset is outside the checksum; only its neighbours tell.
-fn continues(segment: &Segment, header: &BatchHeader, compact_enabled: bool) -> bool {
+fn continues(segment: &Segment, header: &BatchHeader, gaps_below: Offset) -> bool {
     let base_offset = header.base_offset;
-    let is_next = base_offset == segment.next_offset || compact_enabled && base_offset > segment.next_offset;
+    let is_next =
+        base_offset == segment.next_offset || base_offset > segment.next_offset && base_offset <= gaps_below;
     let relative = base_offset.0.saturating_sub(segment.base_offset.0);
     is_next
         && header.last_offset_delta >= 0
@@ -384,6 +397,10 @@ fn check_bounds(log: &mut Log, from: OpenFrom, now_ms: i64) -> Result<(), LogErr
     if log.start_offset > log.end_offset {
         // Everything that is left had been deleted by DeleteRecords; the rest of it never reached the disk.
         log.truncate_all_and_start_at(from.log_start_offset, now_ms)?;
+    }
+    if log.cleaned_to > log.end_offset {
+        // It speaks of what is not there any more: as Kafka does, all is looked at again.
+        log.cleaned_to = log.start_offset;
     }
     Ok(())
 }

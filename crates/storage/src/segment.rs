@@ -102,6 +102,39 @@ impl Segment {
         }
     }
 
+    /// A segment that is written under other names, each with `suffix` behind it, until [`Segment::moved_to`].
+    pub(crate) fn provisional(
+        descriptors: &Arc<Descriptors>,
+        dir: &Path,
+        base_offset: Offset,
+        suffix: &str,
+    ) -> Self {
+        let extension = |extension: &str| format!("{extension}{suffix}");
+        let path = |name: &str| segment_path(dir, base_offset, &extension(name));
+        Self {
+            log: Arc::new(descriptors.slot(path("log"), Open::Create)),
+            offsets: Arc::new(SparseIndex::new(descriptors, path("index"), true)),
+            times: Arc::new(SparseIndex::new(descriptors, path("timeindex"), true)),
+            ..Self::new(descriptors, dir, base_offset, true)
+        }
+    }
+
+    /// Its files have their final names now.
+    pub(crate) fn moved_to(&self, dir: &Path) {
+        self.log.moved_to(&segment_path(dir, self.base_offset, "log"));
+        self.offsets.moved_to(&segment_path(dir, self.base_offset, "index"));
+        self.times.moved_to(&segment_path(dir, self.base_offset, "timeindex"));
+    }
+
+    /// Max timestamp of the first batch; `None` for a segment without one.
+    pub(crate) fn read_first_timestamp(&self) -> Result<Option<i64>, SegmentError> {
+        if self.first_timestamp.is_some() || self.size_bytes == 0 {
+            return Ok(self.first_timestamp);
+        }
+        let first = Walk::new(&*self.log.get()?, 0, self.size_bytes).next_header()?;
+        Ok(first.map(|header| header.max_timestamp))
+    }
+
     /// A segment that exists, of `size_bytes`, ending at most at `next_offset`.
     pub(crate) fn existing(mut self, size_bytes: u64, next_offset: Offset) -> Self {
         self.size_bytes = size_bytes;
@@ -137,8 +170,9 @@ impl Segment {
         }
         let largest = self.largest.get_mut().unwrap_or_else(PoisonError::into_inner);
         let highest = largest.map_or(if first { -1 } else { i64::MAX }, |l| l.timestamp);
-        if first || header.max_timestamp > highest {
-            *largest = Some(Largest { timestamp: header.max_timestamp, offset: header.last_offset() });
+        let timestamp = timestamp_of(header);
+        if first || timestamp > highest {
+            *largest = Some(Largest { timestamp, offset: header.last_offset() });
         }
     }
 
@@ -333,8 +367,9 @@ impl Segment {
         let file = self.log.get()?;
         let mut walk = Walk::new(&*file, position, self.size_bytes);
         while let Some(header) = walk.next_header()? {
-            if header.max_timestamp > largest.timestamp {
-                largest = Largest { timestamp: header.max_timestamp, offset: header.last_offset() };
+            let timestamp = timestamp_of(&header);
+            if timestamp > largest.timestamp {
+                largest = Largest { timestamp, offset: header.last_offset() };
             }
         }
         *known = Some(largest);
@@ -350,7 +385,7 @@ impl Segment {
         let near = self.times.neighbours(|entry| entry.timestamp < timestamp)?;
         let relative = near.before.map_or(0, |entry| entry.relative_offset);
         let from = self.base_offset.plus(i64::from(relative)).max(start);
-        let is_it = |header: &BatchHeader| header.max_timestamp >= timestamp;
+        let is_it = |header: &BatchHeader| timestamp_of(header) >= timestamp;
         if let Some(first) = self.locate(from)?
             && let Some(found) = self.find_from(first.position, is_it)?
         {
@@ -467,6 +502,11 @@ impl<'a> Walk<'a> {
         };
         Ok(&self.buf[at..at + HEADER_BYTES])
     }
+}
+
+/// The highest timestamp of a batch's records; -1 of one that compaction has emptied, whatever its header says.
+fn timestamp_of(header: &BatchHeader) -> i64 {
+    if header.records_count == 0 { -1 } else { header.max_timestamp }
 }
 
 fn to_located(found: Option<(u64, BatchHeader)>) -> Option<Located> {

@@ -89,6 +89,7 @@ impl Directory {
             recovery_point: recovery_point
                 .unwrap_or_else(|| self.recovery_points.get(&partition).unwrap_or_default()),
             clean,
+            cleaned_to: Offset(0),
         };
         let config = LogConfig { compact_enabled: name.starts_with("compacted"), ..LogConfig::default() };
         let descriptors = Descriptors::new(RealFiles::shared(), 16);

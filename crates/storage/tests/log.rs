@@ -429,7 +429,7 @@ fn wrong_indexes_do_not_matter() {
                     spoil(&files, name);
                 }
             }
-            let from = OpenFrom { clean, recovery_point: Offset(120), log_start_offset: Offset(0) };
+            let from = OpenFrom { clean, recovery_point: Offset(120), ..OpenFrom::default() };
             let mut log = open_from(&files, config.clone(), from);
             assert_eq!(log.end_offset(), Offset(120));
             assert_eq!(read_log(&log), whole);

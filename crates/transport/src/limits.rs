@@ -12,8 +12,9 @@ pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// Requests of one connection whose reply has not been written yet; at this many the connection is not read.
 pub const IN_FLIGHT_REQUESTS_MAX: usize = 100;
 
-/// `socket.listen.backlog.size`: Kafka's default.
-pub const LISTEN_BACKLOG: i32 = 50;
+/// `socket.listen.backlog.size`. Kafka's default of 50 overflows when some hundred clients come back at once, and each of those
+/// beyond it waits a second for its next try.
+pub const LISTEN_BACKLOG: i32 = 1024;
 
 /// `connections.max.idle.ms`: Kafka's default.
 pub const IDLE_MS_MAX: u64 = 600_000;

@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "a command line tool")]
 
 mod ceilings;
+mod compaction;
+mod groups;
 mod load;
 mod matrix;
 mod report;
@@ -21,7 +23,7 @@ pub struct Options {
     pub quick: bool,
     /// Where the report goes; `None` prints it only.
     pub out: Option<PathBuf>,
-    /// Only the parts with these names: produce, latency, process.
+    /// Only the parts with these names: produce, latency, process, groups, compaction.
     pub only: Vec<String>,
 }
 
@@ -36,9 +38,9 @@ impl Options {
                 "--full" => options.full = true,
                 "--quick" => (options.quick, options.out) = (true, None),
                 "--print" => options.out = None,
-                "produce" | "latency" | "process" => options.only.push(argument),
+                "produce" | "latency" | "process" | "groups" | "compaction" => options.only.push(argument),
                 _ => bail!(
-                    "usage: make bench ARGS=\"[--full] [--quick] [--print] [produce|latency|process]...\""
+                    "usage: make bench ARGS=\"[--full] [--quick] [--print] [produce|latency|process|groups|compaction]...\""
                 ),
             }
         }
@@ -71,6 +73,12 @@ fn main() -> Result<()> {
     }
     if options.wants("process") {
         whole::process_figures(&options, &mut report);
+    }
+    if options.wants("groups") {
+        groups::figures(&options, &mut report);
+    }
+    if options.wants("compaction") {
+        compaction::figures(&options, &mut report);
     }
     report.finish(options.out.as_deref())
 }

@@ -126,6 +126,24 @@ impl Report {
         self.line("");
     }
 
+    /// The head of the figures of groups.
+    pub fn groups_begin(&mut self) {
+        self.line("\n## Consumer groups\n\nSettings of the broker are the defaults. Members are connections of their own.\n");
+        self.line("| what | measured |\n| --- | ---: |");
+    }
+
+    /// One figure of groups.
+    pub fn group(&mut self, what: &str, measured: &str) {
+        self.line(&format!("| {what} | {measured} |"));
+    }
+
+    /// The figures of compaction.
+    pub fn compaction(&mut self, rows: &[(&str, String)]) {
+        self.line("\n## Compaction: records of 1 KiB, 1 % distinct keys, segments of 16 MiB\n");
+        self.line("| what | measured |\n| --- | ---: |");
+        rows.iter().for_each(|(what, measured)| self.line(&format!("| {what} | {measured} |")));
+    }
+
     /// Writes the page.
     pub fn finish(self, out: Option<&Path>) -> Result<()> {
         let Some(out) = out else { return Ok(()) };

@@ -1,6 +1,8 @@
 //! Tests against real broker processes, one module per subject.
 
+mod connections;
 mod directories;
+mod groups;
 mod hostile_frames;
 mod hostile_records;
 mod python_clients;

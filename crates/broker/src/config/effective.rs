@@ -16,7 +16,7 @@ use super::reader::Reader;
 use super::{BrokerConfig, ConnectionLimits};
 
 /// Broker keys that can be changed at run time and are not defaults of topic keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DynamicConfig {
     /// `max.connections*`.
     pub connections: ConnectionLimits,
@@ -24,6 +24,23 @@ pub struct DynamicConfig {
     pub producer_id_expiration: Duration,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads_per_dir: usize,
+    /// `log.cleaner.*`.
+    pub cleaner: CleanerConfig,
+}
+
+/// How logs are compacted; a part of [`DynamicConfig`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.backoff.ms`.
+    pub backoff: Duration,
+    /// `log.cleaner.dedupe.buffer.size`.
+    pub dedupe_buffer_bytes: u64,
+    /// `log.cleaner.io.buffer.load.factor`.
+    pub load_factor: f64,
+    /// `log.cleaner.io.buffer.size`.
+    pub io_buffer_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`, reads and writes together.
+    pub bytes_per_second: f64,
 }
 
 impl DynamicConfig {
@@ -45,6 +62,13 @@ impl DynamicConfig {
                 u64::try_from(self::number(layers, "producer.id.expiration.ms")).unwrap_or(0),
             ),
             recovery_threads_per_dir: number("num.recovery.threads.per.data.dir"),
+            cleaner: CleanerConfig {
+                backoff: Duration::from_millis(number("log.cleaner.backoff.ms") as u64),
+                dedupe_buffer_bytes: number("log.cleaner.dedupe.buffer.size") as u64,
+                load_factor: real(layers, "log.cleaner.io.buffer.load.factor"),
+                io_buffer_bytes: number("log.cleaner.io.buffer.size"),
+                bytes_per_second: real(layers, "log.cleaner.io.max.bytes.per.second"),
+            },
         }
     }
 }
@@ -78,6 +102,10 @@ pub fn log_config(topic: &TopicConfig) -> LogConfig {
         file_delete_delay_ms: topic.file_delete_delay_ms,
         delete_enabled: topic.cleanup_policy.delete,
         compact_enabled: topic.cleanup_policy.compact,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        delete_retention_ms: topic.delete_retention_ms,
     }
 }
 
@@ -91,10 +119,18 @@ pub(super) fn check_fixed(r: &Reader<'_>) -> Result<(), ConfigError> {
 
 /// A numeric broker key with a default; a stored value that is not valid counts as unset.
 fn number(layers: &Layers<'_>, name: &str) -> i64 {
+    text(layers, name).trim().parse().expect("a valid value of a numeric key is a number")
+}
+
+/// Like [`number`], for a decimal number.
+fn real(layers: &Layers<'_>, name: &str) -> f64 {
+    text(layers, name).trim().parse().expect("a valid value of a decimal key is a number")
+}
+
+fn text(layers: &Layers<'_>, name: &str) -> String {
     let key = broker_key(name).expect("the broker asks for keys of the registry");
     let valid = layers.broker_value(name).filter(|value| key.validate(value).is_ok());
-    let text = valid.or_else(|| key.default.map(str::to_owned)).expect("the key has a default");
-    text.trim().parse().expect("a valid value of a numeric key is a number")
+    valid.or_else(|| key.default.map(str::to_owned)).expect("the key has a default")
 }
 
 /// `address:count` pairs between commas; an IPv6 address may stand in brackets.

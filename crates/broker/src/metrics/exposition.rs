@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Error;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use ottla_protocol::generated::{ApiKey, ErrorCode};
 use prometheus_client::collector::Collector;
@@ -10,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{ApiMetrics, LatencyHistogram, LogSize, Metrics, look, process};
+use super::{ApiMetrics, CleanerMetrics, LatencyHistogram, LogSize, Metrics, look, process};
 
 /// Content type of what [`text`] gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -50,6 +51,7 @@ impl Collector for BrokerCollector {
         requests(e, &self.0)?;
         network(e, &self.0)?;
         logs(e, &self.0)?;
+        cleaner(e, &self.0.cleaner)?;
         log_sizes(e, &self.0)?;
         groups(e, &self.0)
     }
@@ -117,6 +119,16 @@ fn logs(e: &mut DescriptorEncoder, m: &Metrics) -> Result<(), Error> {
     histogram(e, "fdatasync_duration", "One fdatasync of a log", &m.fdatasync)
 }
 
+fn cleaner(e: &mut DescriptorEncoder, m: &CleanerMetrics) -> Result<(), Error> {
+    counter(e, "cleaner_runs", "Compactions of a log", m.runs.get())?;
+    counter(e, "cleaner_cleaned_bytes", "Bytes of segments that compaction replaced", m.cleaned_bytes.get())?;
+    counter(e, "cleaner_kept_bytes", "Bytes of the segments in their place", m.kept_bytes.get())?;
+    let last_run_seconds = m.last_run_ms.load(Relaxed) / 1000;
+    gauge(e, "cleaner_last_run_seconds", "When the last compaction ended, since 1970", last_run_seconds)?;
+    let help = "Logs that are not compacted because that failed";
+    gauge(e, "cleaner_uncleanable_logs", help, m.uncleanable.load(Relaxed))
+}
+
 fn groups(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
     let now = look(&metrics.groups);
     let help = "Groups that this broker coordinates, by state";
@@ -126,7 +138,12 @@ fn groups(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
     }
     gauge(e, "group_members", "Members of groups that this broker coordinates", now.members)?;
     gauge(e, "group_offsets", "Committed offsets, one for each group and partition", now.offsets)?;
-    counter(e, "group_rebalances", "Generations of groups that began", metrics.group_rebalances.get())?;
+    counter(
+        e,
+        "group_rebalances",
+        "Rebalances of groups that came to their end",
+        metrics.group_rebalances.get(),
+    )?;
     gauge(
         e,
         "group_shards_loading",

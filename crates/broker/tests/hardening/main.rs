@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bounds;
+mod compaction;
 mod configs;
 mod deletion;
 mod disks;

@@ -33,7 +33,7 @@ pub enum CompressionType {
 }
 
 /// All honoured topic keys. A limit that is not set (negative, or Kafka's largest number) is `None`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     /// `cleanup.policy`
     pub cleanup_policy: CleanupPolicy,
@@ -53,6 +53,14 @@ pub struct TopicConfig {
     pub segment_index_bytes: i32,
     /// `index.interval.bytes`
     pub index_interval_bytes: i32,
+    /// `min.cleanable.dirty.ratio`
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`
+    pub delete_retention_ms: i64,
     /// `file.delete.delay.ms`
     pub file_delete_delay_ms: i64,
     /// `flush.messages`
@@ -88,6 +96,10 @@ impl TopicConfig {
             segment_jitter_ms: values.long("segment.jitter.ms"),
             segment_index_bytes: values.int("segment.index.bytes"),
             index_interval_bytes: values.int("index.interval.bytes"),
+            min_cleanable_dirty_ratio: values.real("min.cleanable.dirty.ratio"),
+            min_compaction_lag_ms: values.long("min.compaction.lag.ms"),
+            max_compaction_lag_ms: values.long("max.compaction.lag.ms"),
+            delete_retention_ms: values.long("delete.retention.ms"),
             file_delete_delay_ms: values.long("file.delete.delay.ms"),
             flush_messages: not_endless(values.long("flush.messages")),
             flush_ms: not_endless(values.long("flush.ms")),
@@ -132,6 +144,10 @@ impl Values<'_> {
     }
 
     fn long(&self, name: &str) -> i64 {
+        self.text(name).parse().expect("a value that passed validation, or a default, is a number")
+    }
+
+    fn real(&self, name: &str) -> f64 {
         self.text(name).parse().expect("a value that passed validation, or a default, is a number")
     }
 

@@ -98,11 +98,13 @@ impl Controller<'_> {
         Outcome { records: self.unless(request.validate_only, records), response }
     }
 
-    fn unless(&mut self, validate_only: bool, records: Vec<MetadataRecord>) -> Vec<MetadataRecord> {
+    fn unless(&mut self, validate_only: bool, mut records: Vec<MetadataRecord>) -> Vec<MetadataRecord> {
         if validate_only {
             return Vec::new();
         }
         self.decided(&records);
+        let elections = self.elect_after_config_change(&records);
+        records.extend(elections);
         records
     }
 

@@ -76,8 +76,14 @@ impl Controller<'_> {
         let first = i32::try_from(present).expect("partition numbers are 32 bits");
         let replicas = match &request.assignments {
             None => {
-                let like = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
-                place(&self.image, additional, i16::try_from(like).unwrap_or(i16::MAX), context.entropy)?
+                let like = replication_factor(topic);
+                place(
+                    &self.image,
+                    Some(topic),
+                    additional,
+                    i16::try_from(like).unwrap_or(i16::MAX),
+                    context.entropy,
+                )?
             }
             Some(assignments) => {
                 let brokers: Vec<&[i32]> = assignments.iter().map(|a| a.broker_ids.as_slice()).collect();
@@ -101,7 +107,7 @@ impl Controller<'_> {
                 brokers.len()
             ));
         }
-        let like = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
+        let like = replication_factor(topic);
         let mut replicas = Vec::with_capacity(brokers.len());
         for chosen in brokers {
             let chosen = validate_assignment(&self.image, chosen)?;
@@ -116,6 +122,11 @@ impl Controller<'_> {
         }
         Ok(replicas)
     }
+}
+
+/// How many replicas the partitions have, not counting those that only a move adds.
+fn replication_factor(topic: &TopicImage) -> usize {
+    topic.partitions.first().map_or(0, |partition| partition.replicas.len() - partition.adding.len())
 }
 
 fn additional(topic: &TopicImage, count: i32) -> Result<usize, Refusal> {

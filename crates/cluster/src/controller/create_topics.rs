@@ -152,7 +152,7 @@ impl Controller<'_> {
         if partitions > partitions_left {
             return Err(too_many());
         }
-        place(&self.image, partitions, replication_factor, context.entropy)
+        place(&self.image, None, partitions, replication_factor, context.entropy)
     }
 
     fn manual(&self, topic: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refusal> {

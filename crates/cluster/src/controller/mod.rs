@@ -3,14 +3,26 @@
 
 mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition;
+mod alter_partition_reassignments;
 mod auto_create_topics;
+mod broker_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
+mod elect_leaders;
+mod elections;
 mod internal_topics;
+mod list_partition_reassignments;
+mod log_directories;
+mod partition_change;
 mod placement;
+mod reassignment;
 mod register_broker;
+mod tenure;
+mod tick;
 mod topic_name;
+mod unregister_broker;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +33,10 @@ use ottla_protocol::wire::Str;
 use crate::config::{ConfigMap, Layers};
 use crate::image::{MetadataDelta, MetadataImage, MetadataRecord};
 
+pub use list_partition_reassignments::list_partition_reassignments;
+pub use log_directories::DirectoryAssignment;
+pub use tenure::{RECONNECT_MS, Tenure};
+pub use tick::TickEvent;
 pub use topic_name::{INTERNAL_TOPICS, METADATA_TOPIC, OFFSETS_TOPIC, validate_topic_name};
 
 /// What a request comes to: records that make it true once they are committed, and what the client is then told.
@@ -51,6 +67,10 @@ pub struct Settings {
     pub default_replication_factor: i16,
     /// `delete.topic.enable`
     pub delete_topic_enable: bool,
+    /// `broker.session.timeout.ms`
+    pub broker_session_ms: i64,
+    /// `leader.imbalance.check.interval.seconds` in milliseconds; `None` when `auto.leader.rebalance.enable` is false.
+    pub leader_rebalance_ms: Option<i64>,
     /// `offsets.topic.*`
     pub offsets_topic: OffsetsTopicSettings,
     /// All values that are set at the start.
@@ -74,11 +94,16 @@ impl Settings {
     pub fn new(cluster_id: String, fixed: ConfigMap) -> Self {
         let layers = Layers { fixed: &fixed, ..Layers::default() };
         let value = |name| layers.broker_value(name).unwrap_or_default().trim().to_owned();
+        let is_on = |name| !value(name).eq_ignore_ascii_case("false");
+        let rebalance_seconds: i64 = value("leader.imbalance.check.interval.seconds").parse().unwrap_or(300);
         Self {
             cluster_id,
             num_partitions: value("num.partitions").parse().unwrap_or(1),
             default_replication_factor: value("default.replication.factor").parse().unwrap_or(1),
-            delete_topic_enable: !value("delete.topic.enable").eq_ignore_ascii_case("false"),
+            delete_topic_enable: is_on("delete.topic.enable"),
+            broker_session_ms: value("broker.session.timeout.ms").parse().unwrap_or(4000),
+            leader_rebalance_ms: is_on("auto.leader.rebalance.enable")
+                .then_some(rebalance_seconds.max(1) * 1000),
             offsets_topic: OffsetsTopicSettings {
                 num_partitions: value("offsets.topic.num.partitions").parse().unwrap_or(50),
                 replication_factor: value("offsets.topic.replication.factor").parse().unwrap_or(3),

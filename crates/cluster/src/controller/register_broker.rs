@@ -1,20 +1,25 @@
 //! BrokerRegistration.
 
+use std::sync::Arc;
+
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::broker_registration::{BrokerRegistrationRequest, BrokerRegistrationResponse};
+use ottla_protocol::generated::records::RegisterBrokerRecord;
 use ottla_protocol::generated::records::metadata::{BrokerEndpoint, BrokerFeature};
-use ottla_protocol::generated::records::{PartitionChangeRecord, RegisterBrokerRecord};
 use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::Str;
 
+use super::partition_change::PartitionChange;
+use super::tenure::Tenure;
 use super::{Context, Controller, Outcome};
-use crate::image::MetadataRecord;
+use crate::image::{BrokerImage, MetadataRecord};
 
 /// A registered broker knows no epoch of a life that ended in order.
 const UNKNOWN_EPOCH: i64 = -1;
 
 impl Controller<'_> {
-    /// Registers a broker that starts, unfenced. Its epoch is the index of the log entry that says so.
+    /// Registers a broker that starts, unfenced: one in the coordinator's own process, which knows that there is no other life of
+    /// it. Its epoch is the index of the log entry that says so.
     ///
     /// `previous_broker_epoch` is the epoch of its last life when that ended in order (KIP-966), else -1: then the broker may have
     /// lost what it did not sync, and every partition that it leads begins a new leader epoch, so that clients which saw more can
@@ -25,16 +30,88 @@ impl Controller<'_> {
         context: &Context<'_>,
     ) -> Outcome<BrokerRegistrationResponse> {
         if let Some(error) = self.refuse_registration(request) {
-            let error_code = error.code();
-            let response = BrokerRegistrationResponse { error_code, ..BrokerRegistrationResponse::default() };
-            return Outcome { records: Vec::new(), response };
+            return refused(error);
         }
-        let epoch = context.index;
-        let mut records: Vec<MetadataRecord> = vec![registration(request, epoch).into()];
-        records.extend(self.new_leader_epochs(request));
+        let before = self.image.broker(BrokerId(request.broker_id)).cloned();
+        let last_epoch = before.as_ref().map_or(UNKNOWN_EPOCH, |broker| broker.epoch);
+        let ended_in_order = last_epoch != UNKNOWN_EPOCH && request.previous_broker_epoch == last_epoch;
+        let record = RegisterBrokerRecord { fenced: false, ..registration(request, context.index) };
+        self.begin_life(record, before.as_deref(), |change, id| {
+            if !ended_in_order && change.partition().leader == id {
+                change.begin_epoch();
+            }
+        })
+    }
+
+    /// Registers a broker that starts, fenced until a heartbeat says that it has read this. While another process with that id
+    /// is being heard of, it is refused; the same process gets its epoch again. Whatever life it had before is over: it is in no ISR
+    /// of which it was not the last.
+    pub fn admit_broker(
+        &mut self,
+        request: &BrokerRegistrationRequest,
+        tenure: &mut Tenure,
+        now_ms: i64,
+        context: &Context<'_>,
+    ) -> Outcome<BrokerRegistrationResponse> {
+        if let Some(error) = self.refuse_registration(request) {
+            return refused(error);
+        }
+        let id = BrokerId(request.broker_id);
+        let before = self.image.broker(id).cloned();
+        if let Some(before) = &before {
+            if before.incarnation_id == request.incarnation_id {
+                tenure.heard(id, before.epoch, UNKNOWN_EPOCH, now_ms);
+                return self.register_again(request, before);
+            }
+            if tenure.is_alive(id, before.epoch, now_ms) {
+                return refused(ErrorCode::DuplicateBrokerRegistration);
+            }
+        }
+        tenure.forget(id);
+        tenure.heard(id, context.index, UNKNOWN_EPOCH, now_ms);
+        let record = RegisterBrokerRecord { fenced: true, ..registration(request, context.index) };
+        self.begin_life(record, before.as_deref(), |change, id| change.leave_isr(id))
+    }
+
+    /// The same process asks again: its answer was lost, or it listens elsewhere now.
+    fn register_again(
+        &mut self,
+        request: &BrokerRegistrationRequest,
+        before: &Arc<BrokerImage>,
+    ) -> Outcome<BrokerRegistrationResponse> {
+        let record = RegisterBrokerRecord {
+            fenced: before.fenced,
+            in_controlled_shutdown: before.in_controlled_shutdown,
+            ..registration(request, before.epoch)
+        };
+        let mut outcome = self.begin_life(record, Some(before), |_, _| ());
+        if self.image.broker(before.id).is_some_and(|now| now == before) {
+            outcome.records.clear();
+        }
+        outcome
+    }
+
+    /// Applies a registration and what follows for the broker's replicas.
+    fn begin_life(
+        &mut self,
+        record: RegisterBrokerRecord,
+        before: Option<&BrokerImage>,
+        edit: impl Fn(&mut PartitionChange<'_>, BrokerId),
+    ) -> Outcome<BrokerRegistrationResponse> {
+        let (id, broker_epoch) = (BrokerId(record.broker_id), record.broker_epoch);
+        let mut records: Vec<MetadataRecord> = vec![record.into()];
         self.decided(&records);
-        let response =
-            BrokerRegistrationResponse { broker_epoch: epoch, ..BrokerRegistrationResponse::default() };
+        let broker = self.image.broker(id).cloned().expect("it was registered just now");
+        let directories = before.map_or_else(Vec::new, |before| before.log_dirs.clone());
+        let only = self.only_directory(id);
+        records.extend(self.change_partitions(
+            |partition| partition.replicas.contains(&id),
+            |change| {
+                Self::judge_directory(change, &broker, &directories, only);
+                edit(change, id);
+            },
+        ));
+        let response = BrokerRegistrationResponse { broker_epoch, ..BrokerRegistrationResponse::default() };
         Outcome { records, response }
     }
 
@@ -52,26 +129,12 @@ impl Controller<'_> {
         };
         (!self.image.features().all(knows)).then_some(ErrorCode::UnsupportedVersion)
     }
+}
 
-    fn new_leader_epochs(&self, request: &BrokerRegistrationRequest) -> Vec<MetadataRecord> {
-        let id = BrokerId(request.broker_id);
-        let last_epoch = self.image.broker(id).map_or(UNKNOWN_EPOCH, |broker| broker.epoch);
-        let ended_in_order = last_epoch != UNKNOWN_EPOCH && request.previous_broker_epoch == last_epoch;
-        let mut records = Vec::new();
-        for topic in self.image.topics() {
-            for (number, partition) in (0i32..).zip(&topic.partitions) {
-                let leads = partition.leader == id && !ended_in_order;
-                let can_lead = partition.leader.0 < 0 && partition.isr.contains(&id);
-                if leads || can_lead {
-                    let (partition_id, topic_id, leader) = (number, topic.id, id.0);
-                    let change =
-                        PartitionChangeRecord { partition_id, topic_id, leader, ..Default::default() };
-                    records.push(change.into());
-                }
-            }
-        }
-        records
-    }
+fn refused(error: ErrorCode) -> Outcome<BrokerRegistrationResponse> {
+    let error_code = error.code();
+    let response = BrokerRegistrationResponse { error_code, ..BrokerRegistrationResponse::default() };
+    Outcome { records: Vec::new(), response }
 }
 
 fn registration(request: &BrokerRegistrationRequest, epoch: i64) -> RegisterBrokerRecord {
@@ -95,7 +158,6 @@ fn registration(request: &BrokerRegistrationRequest, epoch: i64) -> RegisterBrok
         end_points: end_points.collect(),
         features: features.collect(),
         rack: request.rack.as_ref().map(Str::detached),
-        fenced: false,
         log_dirs: request.log_dirs.clone(),
         ..RegisterBrokerRecord::default()
     }

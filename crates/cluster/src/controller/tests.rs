@@ -14,10 +14,11 @@ use ottla_protocol::generated::delete_topics::{DeleteTopicState, DeleteTopicsReq
 use ottla_protocol::generated::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
-use ottla_protocol::generated::records::FeatureLevelRecord;
+use ottla_protocol::generated::records::{FeatureLevelRecord, PartitionChangeRecord};
 
 use super::*;
-use crate::image::Resource;
+use crate::image::{PartitionImage, Resource};
+use crate::limits::ELECTIONS_PER_REBALANCE_MAX;
 
 /// A cluster in which every decision is committed at once. Every record goes through its bytes, and a second image that only ever
 /// sees records must stay equal.
@@ -572,5 +573,6 @@ fn auto_creation_takes_what_exists_for_success() {
     assert_eq!(second[1].1, ErrorCode::InvalidTopicException.code());
 }
 
+mod cluster;
 mod internal_topics;
 mod sequences;

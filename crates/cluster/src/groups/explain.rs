@@ -283,17 +283,21 @@ fn about_group(timestamp_ms: i64, generation: i32, kind: &'static str, text: Str
 impl Group {
     /// Something about a member that the next generation comes from.
     pub(super) fn note_member(&mut self, cx: &Context<'_>, member_id: &str, cause: &Cause) {
+        self.note_event(cx, member_id, cause);
+        self.history.push_reason(cause.text(member_id));
+    }
+
+    /// Something about a member that the others do not feel.
+    pub(super) fn note_event(&mut self, cx: &Context<'_>, member_id: &str, cause: &Cause) {
         let member = self.members.get(member_id);
-        let text = cause.text(member_id);
         self.history.push(GroupEvent {
             timestamp_ms: cx.now.wall_ms,
             generation: self.generation,
             kind: cause.kind(),
             member_id: member.map(|member| member.id.clone()).unwrap_or_default(),
             client_id: member.map(|member| member.client.id.clone()).unwrap_or_default(),
-            text: text.clone(),
+            text: cause.text(member_id),
         });
-        self.history.push_reason(text);
     }
 
     /// Something about the group that the next generation comes from.

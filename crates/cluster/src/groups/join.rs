@@ -166,7 +166,9 @@ impl Group {
             id.is_empty() && join.request.group_instance_id.is_none() && join.version >= ID_REQUIRED_SINCE;
         let promised = if asks_for_id { self.pending.len() } else { 0 };
         let seated = match self.state {
-            State::PreparingRebalance => member.is_some_and(|member| member.joining.is_some()),
+            State::PreparingRebalance => {
+                member.is_some_and(|member| member.joining.is_some() || member.instance_id.is_some())
+            }
             State::CompletingRebalance | State::Stable => member.is_some(),
             State::Empty | State::Dead => false,
         };
@@ -177,7 +179,7 @@ impl Group {
 
     fn seats_taken(&self) -> usize {
         match self.state {
-            State::PreparingRebalance => self.members.joining_count(),
+            State::PreparingRebalance => self.members.staying_count(),
             State::Empty | State::Dead | State::CompletingRebalance | State::Stable => self.members.len(),
         }
     }

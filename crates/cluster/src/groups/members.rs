@@ -88,6 +88,8 @@ pub(super) struct Members {
     /// How many members offer a protocol.
     supporters: BTreeMap<Str, usize>,
     joining_count: usize,
+    /// Those of them that are static.
+    joining_static_count: usize,
     next_order: u64,
 }
 
@@ -150,7 +152,9 @@ impl Members {
         for (name, _) in &member.protocols {
             *self.supporters.entry(name.clone()).or_default() += 1;
         }
-        self.joining_count += usize::from(member.joining.is_some());
+        if member.joining.is_some() {
+            self.count_joining(member.instance_id.is_some());
+        }
         self.by_id.insert(member.id.clone(), member);
     }
 
@@ -163,7 +167,9 @@ impl Members {
         for (name, _) in &member.protocols {
             self.drop_supporter(name);
         }
-        self.joining_count -= usize::from(member.joining.is_some());
+        if member.joining.is_some() {
+            self.count_joined(member.instance_id.is_some());
+        }
         Some(member)
     }
 
@@ -199,14 +205,34 @@ impl Members {
     pub fn set_joining(&mut self, id: &str, joining: Joining) -> Option<Joining> {
         let member = self.by_id.get_mut(id)?;
         let old = member.joining.replace(joining);
-        self.joining_count += usize::from(old.is_none());
+        let is_static = member.instance_id.is_some();
+        if old.is_none() {
+            self.count_joining(is_static);
+        }
         old
     }
 
     pub fn take_joining(&mut self, id: &str) -> Option<Joining> {
-        let joining = self.by_id.get_mut(id)?.joining.take()?;
-        self.joining_count -= 1;
+        let member = self.by_id.get_mut(id)?;
+        let joining = member.joining.take()?;
+        let is_static = member.instance_id.is_some();
+        self.count_joined(is_static);
         Some(joining)
+    }
+
+    fn count_joining(&mut self, is_static: bool) {
+        self.joining_count += 1;
+        self.joining_static_count += usize::from(is_static);
+    }
+
+    fn count_joined(&mut self, is_static: bool) {
+        self.joining_count -= 1;
+        self.joining_static_count -= usize::from(is_static);
+    }
+
+    /// Members that the next generation has even if nobody else joins: those who wait, and static ones that are away.
+    pub fn staying_count(&self) -> usize {
+        self.joining_count + self.by_instance.len() - self.joining_static_count
     }
 
     /// The protocol that all support and most members want most; the oldest member's wish decides between equals.

@@ -29,3 +29,6 @@ pub use api::{
 };
 pub use explain::{Explanation, GroupEvent, Movement};
 pub use shard::GroupShard;
+
+#[cfg(test)]
+mod tests;

@@ -38,11 +38,13 @@ impl Group {
         join.update(self, new_id);
         self.members.set_joining(new_id, join.joining());
         self.touch_session(cx, new_id);
-        self.note_member(cx, new_id, &Cause::Replaced(old_id.clone()));
+        let cause = Cause::Replaced(old_id.clone());
         if self.state == State::Stable && !self.changes_assignment(&old, new_id) {
+            self.note_event(cx, new_id, &cause);
             self.store_static(cx, join.ticket, old, new_id, old_leader);
         } else {
             // The leader may be about to assign to the old id, which nobody would ever ask for.
+            self.note_member(cx, new_id, &cause);
             self.rebalance_or_complete(cx);
         }
     }

@@ -4,6 +4,7 @@
 mod apply;
 mod delta;
 mod record;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,13 +6,13 @@ use ottla_storage::files::faulty::Survival;
 
 use super::*;
 
-const SURVIVALS: [Survival; 5] =
+pub(super) const SURVIVALS: [Survival; 5] =
     [Survival::All, Survival::SyncedOnly, Survival::Prefix, Survival::TornPrefix, Survival::AnyPages];
 
 /// A state of the metadata and the number of file operations after which it had been answered.
-struct Answered {
-    operations: usize,
-    topics: Vec<String>,
+pub(super) struct Answered {
+    pub(super) operations: usize,
+    pub(super) topics: Vec<String>,
 }
 
 async fn record() -> (FaultyFiles, Vec<Answered>) {
@@ -33,7 +33,7 @@ async fn record() -> (FaultyFiles, Vec<Answered>) {
 }
 
 /// Starts on what a crash left: the metadata must be the last answered state, or the one that was being written.
-fn recover(image: &FaultyFiles, at: usize, answered: &[Answered]) {
+pub(super) fn recover(image: &FaultyFiles, at: usize, answered: &[Answered]) {
     let (coordinator, handle) = start(image);
     let found = names(&handle.image());
     let last = answered.iter().rposition(|state| state.operations <= at).unwrap();

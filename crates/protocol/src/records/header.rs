@@ -211,6 +211,12 @@ impl Attributes {
         self.with(Self::CONTROL, control)
     }
 
+    /// The same attributes with or without the mark that the base timestamp is a delete horizon.
+    #[must_use]
+    pub const fn with_delete_horizon(self, has_delete_horizon: bool) -> Self {
+        self.with(Self::DELETE_HORIZON, has_delete_horizon)
+    }
+
     const fn with(self, bit: i16, set: bool) -> Self {
         Self(if set { self.0 | bit } else { self.0 & !bit })
     }

@@ -12,6 +12,7 @@ mod builder;
 mod compression;
 mod header;
 mod record;
+mod retain;
 pub mod rewrite;
 mod source;
 pub mod validate;
@@ -24,4 +25,5 @@ pub use header::{
     NO_TIMESTAMP, TimestampType, compute_crc, verify_crc,
 };
 pub use record::{Headers, Record, RecordHeader};
+pub use retain::{Retained, emptied};
 pub use validate::{ValidateError, ValidateErrorKind, ValidateOptions, Validated, validate};

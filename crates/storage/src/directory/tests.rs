@@ -31,7 +31,11 @@ fn orders(partition: i32) -> TopicPartition {
 }
 
 fn progress(recovery_point: i64, log_start_offset: Option<i64>) -> Progress {
-    Progress { recovery_point: Offset(recovery_point), log_start_offset: log_start_offset.map(Offset) }
+    Progress {
+        recovery_point: Offset(recovery_point),
+        log_start_offset: log_start_offset.map(Offset),
+        cleaned_to: None,
+    }
 }
 
 fn make_partition(files: &FaultyFiles, directory: &LogDirectory, partition: &TopicPartition) {
@@ -210,7 +214,7 @@ fn damaged_recovery_points_cost_time_and_damaged_start_offsets_stop() {
             "/var/data/recovery-point-offset-checkpoint is damaged: 1 entries, 2 announced; every log is checked from its start"
         ]
     );
-    let expected = OpenFrom { log_start_offset: Offset(4), recovery_point: Offset(0), clean: false };
+    let expected = OpenFrom { log_start_offset: Offset(4), recovery_point: Offset(0), ..OpenFrom::default() };
     assert_eq!(directory.open_from(&orders(0)), expected);
     directory.write_checkpoints([]).expect("the damaged file is replaced");
     assert_eq!(file(&files, RECOVERY_POINT_FILE).as_deref(), Some("0\n0\n"));
@@ -473,7 +477,12 @@ fn on_a_real_disk_too() {
     assert_eq!(found.deleted, deleted);
     directory.remove_deleted(&deleted[0]).expect("removed");
     assert!(!deleted[0].exists());
-    let expected = OpenFrom { log_start_offset: Offset(2), recovery_point: Offset(6), clean: true };
+    let expected = OpenFrom {
+        log_start_offset: Offset(2),
+        recovery_point: Offset(6),
+        clean: true,
+        ..OpenFrom::default()
+    };
     assert_eq!(directory.open_from(&orders(1)), expected);
     assert!(directory.available_bytes().expect("asked") > 0);
 }

@@ -8,7 +8,7 @@ use ottla_protocol::ids::Offset;
 use ottla_protocol::records::{BatchHeader, HEADER_BYTES};
 
 use super::rolled::{Rolled, Snapshot, UNSYNCED_MARK};
-use super::{Log, LogError, is_no_space};
+use super::{Log, LogConfig, LogError, is_no_space};
 use crate::files::{File, Open};
 use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
 use crate::segment::{RELATIVE_MAX, Segment, segment_path};
@@ -101,7 +101,7 @@ impl Log {
         }
         if let Some(first) = active.first_timestamp
             && first >= 0
-            && header.max_timestamp.saturating_sub(first) > self.config.segment_ms - self.jitter_ms()
+            && header.max_timestamp.saturating_sub(first) > self.segment_ms() - self.jitter_ms()
         {
             return Ok(true);
         }
@@ -114,9 +114,15 @@ impl Log {
             || is_full(active.times.len(), TimeEntry::BYTES, 1)?)
     }
 
+    /// As in Kafka, a compacted log closes its segments early enough to be cleaned in time.
+    fn segment_ms(&self) -> i64 {
+        let LogConfig { segment_ms, max_compaction_lag_ms, compact_enabled, .. } = self.config;
+        if compact_enabled { segment_ms.min(max_compaction_lag_ms) } else { segment_ms }
+    }
+
     /// A share of `segment.jitter.ms` that differs from log to log and from segment to segment.
     fn jitter_ms(&self) -> i64 {
-        let jitter = self.config.segment_jitter_ms.min(self.config.segment_ms);
+        let jitter = self.config.segment_jitter_ms.min(self.segment_ms());
         if jitter <= 0 {
             return 0;
         }

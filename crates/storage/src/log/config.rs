@@ -8,7 +8,7 @@ use ottla_protocol::ids::Offset;
 use thiserror::Error;
 
 /// A log's settings, with Kafka's meaning of the topic configuration of the same name; -1 means "none" where Kafka says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`: a segment is closed before it would grow beyond this.
     pub segment_bytes: u64,
@@ -28,8 +28,16 @@ pub struct LogConfig {
     pub file_delete_delay_ms: i64,
     /// `cleanup.policy` contains `delete`: retention applies.
     pub delete_enabled: bool,
-    /// `cleanup.policy` contains `compact`: offsets may have gaps between batches.
+    /// `cleanup.policy` contains `compact`: the log is cleaned, offsets may have gaps between batches.
     pub compact_enabled: bool,
+    /// `min.cleanable.dirty.ratio`: a log is cleaned when more than this share of it is dirty.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`: what is younger is not cleaned.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: what is older is cleaned whatever the ratio says; also a bound of `segment_ms` when compacted.
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`: tombstones stay so long after the cleaning that first reached them.
+    pub delete_retention_ms: i64,
 }
 
 impl Default for LogConfig {
@@ -46,6 +54,10 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             delete_enabled: true,
             compact_enabled: false,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 3600 * 1000,
         }
     }
 }
@@ -57,6 +69,8 @@ pub struct OpenFrom {
     pub log_start_offset: Offset,
     /// Of `recovery-point-offset-checkpoint`: everything below was on disk; 0 when there is none.
     pub recovery_point: Offset,
+    /// Of `cleaner-offset-checkpoint`: what compaction has to look at next; 0 when there is none.
+    pub cleaned_to: Offset,
     /// The directory was closed in order: nothing is scanned.
     pub clean: bool,
 }

@@ -5,6 +5,7 @@
 //! them from a loss.
 
 mod append;
+mod clean;
 mod config;
 mod read;
 mod rolled;
@@ -26,6 +27,8 @@ use crate::segment::{Segment, SegmentError, segment_path};
 
 use rolled::{Pinned, Rolled};
 
+pub(crate) use clean::{CLEANED_SUFFIX, GAPS_FILE, SWAP_SUFFIX, SWAPPED_EXTENSIONS, Source, read_gaps_below};
+pub use clean::{Cleanable, CleaningPlan, PlanStamp, Swapped};
 pub use config::{DamagedRange, LogConfig, LogError, OpenFrom, RecoveryReport};
 pub use read::{LogSlice, TimestampOffset};
 pub(crate) use rolled::UNSYNCED_MARK;
@@ -44,6 +47,10 @@ pub struct Log {
     pub(crate) start_offset: Offset,
     pub(crate) end_offset: Offset,
     pub(crate) durable_offset: Offset,
+    /// What compaction has to look at next: below, every key is there once at most (or was hidden by DeleteRecords).
+    pub(crate) cleaned_to: Offset,
+    /// Below, offsets may have gaps whatever the policy is now: a file beside the segments says so.
+    pub(crate) gaps_below: Offset,
     pub(crate) epochs: LeaderEpochs,
     /// Epochs that the file does not have. It is written when a segment is closed: those of the active one stand in its
     /// batches, which every unclean opening reads.
@@ -137,6 +144,8 @@ impl Log {
             start_offset: from.log_start_offset,
             end_offset: from.log_start_offset,
             durable_offset: from.log_start_offset,
+            cleaned_to: from.cleaned_to,
+            gaps_below: Offset(0),
             epochs: LeaderEpochs::default(),
             epochs_changed: false,
             producers: ProducerStates::default(),

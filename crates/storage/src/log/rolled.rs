@@ -82,6 +82,11 @@ impl Rolled {
         Self { end, data, offsets, times, mark, snapshot: Mutex::new(snapshot) }
     }
 
+    /// Whether something of its data, or of those before it, was not on disk when it was closed.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.data.is_some() || self.mark.is_some()
+    }
+
     pub(super) fn sync_data(&self) -> io::Result<()> {
         self.data.as_ref().map_or(Ok(()), |(file, _)| file.sync_data())
     }

@@ -181,7 +181,7 @@ impl Log {
     }
 
     /// Renames a segment's files, the `.log` first: without it the others mean nothing.
-    fn rename_deleted(&mut self, segment: &Segment, now_ms: i64) -> io::Result<()> {
+    pub(super) fn rename_deleted(&mut self, segment: &Segment, now_ms: i64) -> io::Result<()> {
         segment.retire();
         let due_ms = now_ms.saturating_add(self.config.file_delete_delay_ms);
         for extension in std::iter::once("log").chain(SIDE_EXTENSIONS) {
@@ -303,6 +303,7 @@ impl Log {
             self.segments.push_back(segment);
         }
         self.end_offset = end;
+        self.cleaned_to = self.cleaned_to.min(end);
         Ok(())
     }
 
@@ -347,6 +348,7 @@ impl Log {
         let emptied = self.empty_files(offset, now_ms);
         self.start_offset = offset;
         self.end_offset = offset;
+        self.cleaned_to = offset;
         self.epochs.clear();
         self.producers.clear();
         self.after_truncation(emptied, now_ms)
@@ -372,7 +374,7 @@ impl Log {
 }
 
 /// What a segment's age counts from: its highest timestamp. Records without one are as old as the file, as in Kafka.
-fn newest_ms(segment: &Segment) -> Result<i64, SegmentError> {
+pub(super) fn newest_ms(segment: &Segment) -> Result<i64, SegmentError> {
     let timestamp = segment.largest()?.timestamp;
     if timestamp < 0 { Ok(segment.log.get()?.modified_ms()?) } else { Ok(timestamp) }
 }

@@ -19,6 +19,7 @@ use ottla_storage::producers::ProducerStates;
 pub const DATA: &str = "/data";
 const RECOVERY_POINTS: &str = "/data/recovery-point-offset-checkpoint";
 const LOG_STARTS: &str = "/data/log-start-offset-checkpoint";
+const CLEANED_TO: &str = "/data/cleaner-offset-checkpoint";
 const CLEAN: &str = "/data/.kafka_cleanshutdown";
 
 pub fn dir() -> PathBuf {
@@ -39,6 +40,7 @@ pub fn from_checkpoints(files: &dyn Files) -> OpenFrom {
     OpenFrom {
         log_start_offset: get(LOG_STARTS),
         recovery_point: get(RECOVERY_POINTS),
+        cleaned_to: get(CLEANED_TO),
         clean: files.exists(Path::new(CLEAN)).unwrap(),
     }
 }

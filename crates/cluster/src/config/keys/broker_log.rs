@@ -4,7 +4,7 @@ use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, One
 use super::super::Scope::{ClusterWide, ReadOnly};
 use super::super::Status::{Honoured, NotUsed};
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
-use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION};
+use super::reasons::{CLUSTER, NO_PREALLOCATION};
 use super::{CODECS, NONE};
 use crate::config::Key;
 
@@ -66,19 +66,61 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Any,
         Honoured("Whether DeleteTopics is allowed."),
     ),
-    Key::new("log.cleaner.backoff.ms", Long, Some("15000"), ClusterWide, AtLeast(0), COMPACTION),
-    Key::new("log.cleaner.dedupe.buffer.size", Long, Some("134217728"), ClusterWide, AtLeast(1), COMPACTION),
-    Key::new("log.cleaner.delete.retention.ms", Long, Some("86400000"), ClusterWide, AtLeast(0), COMPACTION),
-    Key::new("log.cleaner.enable", Boolean, Some("true"), ReadOnly, Any, COMPACTION),
-    Key::new("log.cleaner.io.buffer.load.factor", Double, Some("0.9"), ClusterWide, Any, COMPACTION),
-    Key::new("log.cleaner.io.buffer.size", Int, Some("524288"), ClusterWide, AtLeast(0), COMPACTION),
+    Key::new(
+        "log.cleaner.backoff.ms",
+        Long,
+        Some("15000"),
+        ClusterWide,
+        AtLeast(0),
+        Honoured("How long the cleaner sleeps when no log is dirty enough."),
+    ),
+    Key::new(
+        "log.cleaner.dedupe.buffer.size",
+        Long,
+        Some("134217728"),
+        ClusterWide,
+        AtLeast(1),
+        Honoured("Bytes of the cleaner's table of keys; a log with more keys takes several cleanings."),
+    ),
+    Key::new(
+        "log.cleaner.delete.retention.ms",
+        Long,
+        Some("86400000"),
+        ClusterWide,
+        AtLeast(0),
+        Honoured("Default of delete.retention.ms."),
+    ),
+    Key::new(
+        "log.cleaner.enable",
+        Boolean,
+        Some("true"),
+        ReadOnly,
+        Any,
+        Honoured("Whether logs are compacted."),
+    ),
+    Key::new(
+        "log.cleaner.io.buffer.load.factor",
+        Double,
+        Some("0.9"),
+        ClusterWide,
+        Any,
+        Honoured("How full the cleaner's table of keys gets, from 0.1 to 0.95."),
+    ),
+    Key::new(
+        "log.cleaner.io.buffer.size",
+        Int,
+        Some("524288"),
+        ClusterWide,
+        AtLeast(0),
+        Honoured("Bytes the cleaner reads and writes at once, half for each."),
+    ),
     Key::new(
         "log.cleaner.io.max.bytes.per.second",
         Double,
         Some("1.7976931348623157E308"),
         ClusterWide,
         Any,
-        COMPACTION,
+        Honoured("Bytes a cleaning may read and write in a second."),
     ),
     Key::new(
         "log.cleaner.max.compaction.lag.ms",
@@ -86,11 +128,32 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("9223372036854775807"),
         ClusterWide,
         AtLeast(1),
-        COMPACTION,
+        Honoured("Default of max.compaction.lag.ms."),
     ),
-    Key::new("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), ClusterWide, Fraction, COMPACTION),
-    Key::new("log.cleaner.min.compaction.lag.ms", Long, Some("0"), ClusterWide, AtLeast(0), COMPACTION),
-    Key::new("log.cleaner.threads", Int, Some("1"), ClusterWide, AtLeast(0), COMPACTION),
+    Key::new(
+        "log.cleaner.min.cleanable.ratio",
+        Double,
+        Some("0.5"),
+        ClusterWide,
+        Fraction,
+        Honoured("Default of min.cleanable.dirty.ratio."),
+    ),
+    Key::new(
+        "log.cleaner.min.compaction.lag.ms",
+        Long,
+        Some("0"),
+        ClusterWide,
+        AtLeast(0),
+        Honoured("Default of min.compaction.lag.ms."),
+    ),
+    Key::new(
+        "log.cleaner.threads",
+        Int,
+        Some("1"),
+        ClusterWide,
+        AtLeast(0),
+        NotUsed("one thread compacts all logs; more would compete for the same disks"),
+    ),
     Key::new(
         "log.cleanup.policy",
         List,

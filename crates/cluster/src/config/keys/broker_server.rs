@@ -156,11 +156,14 @@ pub(super) const BROKER_SERVER: &[Key] = &[
     Key::new(
         "socket.listen.backlog.size",
         Int,
-        Some("50"),
+        Some("1024"),
         ReadOnly,
         AtLeast(1),
-        Honoured("Backlog of the listening sockets."),
-    ),
+        Honoured(
+            "Backlog of the listening sockets, which the system may bound; beyond it a client waits a second or more.",
+        ),
+    )
+    .differs_from_kafka(Some("50")),
     Key::new(
         "socket.receive.buffer.bytes",
         Int,

@@ -4,7 +4,6 @@ use super::super::Status;
 use super::super::Status::NotUsed;
 
 pub(super) const CLUSTER: Status = NotUsed("a partition has one replica until brokers form clusters");
-pub(super) const COMPACTION: Status = NotUsed("logs are not compacted yet");
 pub(super) const JAVA: Status = NotUsed("names Java classes, which Ottla cannot load");
 pub(super) const KERBEROS: Status = NotUsed("Kerberos is not served");
 pub(super) const METRICS: Status = NotUsed("metrics are served over HTTP, see ottla.http.listener");

@@ -4,7 +4,7 @@ use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, One
 use super::super::Scope::Topic;
 use super::super::Status::{Fixed, Honoured, NotUsed};
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
-use super::reasons::{CLUSTER, COMPACTION, NO_PREALLOCATION, TIERED};
+use super::reasons::{CLUSTER, NO_PREALLOCATION, TIERED};
 use super::{CODECS, hours, minutes, same};
 use crate::config::Key;
 
@@ -16,7 +16,7 @@ pub(super) const TOPIC: &[Key] = &[
         Some("delete"),
         Topic,
         Lists(&["compact", "delete"]),
-        Honoured("delete drops old segments; compact refuses records without a key, and keeps all for now."),
+        Honoured("delete drops old segments; compact keeps the last record of every key and refuses records without one."),
     )
     .synonyms(&[same("log.cleanup.policy")]),
     Key::new(
@@ -55,7 +55,14 @@ pub(super) const TOPIC: &[Key] = &[
         Honoured("Level of zstd when compression.type recompresses."),
     )
     .synonyms(&[same("compression.zstd.level")]),
-    Key::new("delete.retention.ms", Long, Some("86400000"), Topic, AtLeast(0), COMPACTION)
+    Key::new(
+        "delete.retention.ms",
+        Long,
+        Some("86400000"),
+        Topic,
+        AtLeast(0),
+        Honoured("How long tombstones stay after the compaction that first reached them."),
+    )
         .synonyms(&[same("log.cleaner.delete.retention.ms")]),
     Key::new(
         "file.delete.delay.ms",
@@ -99,7 +106,14 @@ pub(super) const TOPIC: &[Key] = &[
         .synonyms(&[same("log.local.retention.bytes")]),
     Key::new("local.retention.ms", Long, Some("-2"), Topic, AtLeast(-2), TIERED)
         .synonyms(&[same("log.local.retention.ms")]),
-    Key::new("max.compaction.lag.ms", Long, Some("9223372036854775807"), Topic, AtLeast(1), COMPACTION)
+    Key::new(
+        "max.compaction.lag.ms",
+        Long,
+        Some("9223372036854775807"),
+        Topic,
+        AtLeast(1),
+        Honoured("Age at which records are compacted, however little of the log is dirty."),
+    )
         .synonyms(&[same("log.cleaner.max.compaction.lag.ms")]),
     Key::new(
         "max.message.bytes",
@@ -137,9 +151,23 @@ pub(super) const TOPIC: &[Key] = &[
         Honoured("CreateTime keeps the times of producers, LogAppendTime puts those of the broker."),
     )
     .synonyms(&[same("log.message.timestamp.type")]),
-    Key::new("min.cleanable.dirty.ratio", Double, Some("0.5"), Topic, Fraction, COMPACTION)
+    Key::new(
+        "min.cleanable.dirty.ratio",
+        Double,
+        Some("0.5"),
+        Topic,
+        Fraction,
+        Honoured("A log is compacted when a larger share of it has not been."),
+    )
         .synonyms(&[same("log.cleaner.min.cleanable.ratio")]),
-    Key::new("min.compaction.lag.ms", Long, Some("0"), Topic, AtLeast(0), COMPACTION)
+    Key::new(
+        "min.compaction.lag.ms",
+        Long,
+        Some("0"),
+        Topic,
+        AtLeast(0),
+        Honoured("Records that are younger are not compacted."),
+    )
         .synonyms(&[same("log.cleaner.min.compaction.lag.ms")]),
     Key::new(
         "min.insync.replicas",

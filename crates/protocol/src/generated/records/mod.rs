@@ -25,7 +25,7 @@ pub use metadata::{
     RemoveUserScramCredentialRecord, TopicRecord, UnfenceBrokerRecord, UnregisterBrokerRecord,
     UserScramCredentialRecord,
 };
-pub use ottla::RaftLogEntry;
+pub use ottla::{MetadataSnapshotHeader, RaftLogEntry};
 pub use quorum::{
     KRaftVersionRecord, LeaderChangeMessage, QuorumStateData, SnapshotFooterRecord, SnapshotHeaderRecord,
     VotersRecord,

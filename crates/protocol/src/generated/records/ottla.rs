@@ -19,7 +19,7 @@ pub struct RaftLogEntry {
     pub node_id: i32,
     /// 0 blank (a leader's first entry), 1 metadata records, 2 membership. (0+)
     pub kind: i8,
-    /// One encoded metadata record each, as Kafka frames them; for a membership one opaque value. (0+)
+    /// One encoded metadata record each, as Kafka frames them; for a membership VotersRecords: the voters, those who only listen, then the voters of every further configuration of a joint change. (0+)
     pub payload: Vec<Bytes>,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
@@ -51,6 +51,70 @@ impl RaftLogEntry {
 
 impl crate::wire::Message for RaftLogEntry {
     const NAME: &'static str = "RaftLogEntry";
+    const KEY: Option<i16> = None;
+    const VERSIONS: (i16, i16) = (0, 0);
+    const FLEXIBLE_SINCE: Option<i16> = Some(0);
+
+    fn read(r: &mut Reader, version: i16) -> Self {
+        Self::read(r, version)
+    }
+
+    fn write(&self, w: &mut Writer, version: i16) {
+        self.write(w, version);
+    }
+}
+
+/// First record of a snapshot of the metadata: what it stands for. Its key is the version of this structure; the metadata records follow without keys, framed as in the log.
+///
+/// data, versions 0, flexible 0+.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct MetadataSnapshotHeader {
+    /// Last entry that is in it. (0+)
+    pub index: i64,
+    /// Term of that entry. (0+)
+    pub term: i64,
+    /// Entry that said last who votes. (0+)
+    pub membership_index: i64,
+    /// Term of that entry. (0+)
+    pub membership_term: i64,
+    /// What it said, as the payload of a RaftLogEntry. (0+)
+    pub membership: Vec<Bytes>,
+    /// Metadata records that follow. (0+)
+    pub records_count: i64,
+    /// Tagged fields that this version of the specification does not know.
+    pub unknown_tags: Tags,
+}
+
+impl MetadataSnapshotHeader {
+    /// Reads it in `version`; the reader keeps the first error.
+    pub fn read(r: &mut Reader, _version: i16) -> Self {
+        r.set_flexible(true);
+        let mut out = Self::default();
+        out.index = r.i64();
+        out.term = r.i64();
+        out.membership_index = r.i64();
+        out.membership_term = r.i64();
+        out.membership = r.array(1, Reader::bytes);
+        out.records_count = r.i64();
+        out.unknown_tags = r.unknown_tags();
+        out
+    }
+
+    /// Writes it in `version`; the writer keeps the first error.
+    pub fn write(&self, w: &mut Writer, _version: i16) {
+        w.set_flexible(true);
+        w.i64(self.index);
+        w.i64(self.term);
+        w.i64(self.membership_index);
+        w.i64(self.membership_term);
+        w.array(&self.membership, Writer::bytes);
+        w.i64(self.records_count);
+        w.unknown_tags(&self.unknown_tags);
+    }
+}
+
+impl crate::wire::Message for MetadataSnapshotHeader {
+    const NAME: &'static str = "MetadataSnapshotHeader";
     const KEY: Option<i16> = None;
     const VERSIONS: (i16, i16) = (0, 0);
     const FLEXIBLE_SINCE: Option<i16> = Some(0);

@@ -233,6 +233,7 @@ pub static ALL: &[&Schema] = &[
     &records_metadata::REGISTER_CONTROLLER_RECORD,
     &records_metadata::CLEAR_ELR_RECORD,
     &records_ottla::RAFT_LOG_ENTRY,
+    &records_ottla::METADATA_SNAPSHOT_HEADER,
     &records_quorum::QUORUM_STATE_DATA,
     &records_quorum::K_RAFT_VERSION_RECORD,
     &records_quorum::LEADER_CHANGE_MESSAGE,

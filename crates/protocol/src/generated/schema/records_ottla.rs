@@ -4,21 +4,40 @@
 use crate::schema::{FieldSchema, Kind, Schema, StructSchema, Type, Versions, decode, recode};
 
 pub(super) static RAFT_LOG_ENTRY: Schema = Schema {
-    name: "RaftLogEntry",
+name: "RaftLogEntry",
+kind: Kind::Data,
+key: None,
+versions: Versions { min: 0, max: 0 },
+flexible_since: Some(0),
+description: "One entry of the Raft log under the metadata: its offset is the index, its batch's leader epoch the term.",
+fields: &[
+FieldSchema::new("Term", Type::Int64, 0, i16::MAX).about("Term of the leader that proposed it."),
+FieldSchema::new("NodeId", Type::Int32, 0, i16::MAX).about("Node that proposed it."),
+FieldSchema::new("Kind", Type::Int8, 0, i16::MAX).about("0 blank (a leader's first entry), 1 metadata records, 2 membership."),
+FieldSchema::new("Payload", Type::Bytes, 0, i16::MAX).array().about("One encoded metadata record each, as Kafka frames them; for a membership VotersRecords: the voters, those who only listen, then the voters of every further configuration of a joint change."),
+],
+recode: recode::<crate::generated::records::ottla::RaftLogEntry>,
+decode: decode::<crate::generated::records::ottla::RaftLogEntry>,
+};
+
+pub(super) static METADATA_SNAPSHOT_HEADER: Schema = Schema {
+    name: "MetadataSnapshotHeader",
     kind: Kind::Data,
     key: None,
     versions: Versions { min: 0, max: 0 },
     flexible_since: Some(0),
-    description: "One entry of the Raft log under the metadata: its offset is the index, its batch's leader epoch the term.",
+    description: "First record of a snapshot of the metadata: what it stands for. Its key is the version of this structure; the metadata records follow without keys, framed as in the log.",
     fields: &[
-        FieldSchema::new("Term", Type::Int64, 0, i16::MAX).about("Term of the leader that proposed it."),
-        FieldSchema::new("NodeId", Type::Int32, 0, i16::MAX).about("Node that proposed it."),
-        FieldSchema::new("Kind", Type::Int8, 0, i16::MAX)
-            .about("0 blank (a leader's first entry), 1 metadata records, 2 membership."),
-        FieldSchema::new("Payload", Type::Bytes, 0, i16::MAX).array().about(
-            "One encoded metadata record each, as Kafka frames them; for a membership one opaque value.",
-        ),
+        FieldSchema::new("Index", Type::Int64, 0, i16::MAX).about("Last entry that is in it."),
+        FieldSchema::new("Term", Type::Int64, 0, i16::MAX).about("Term of that entry."),
+        FieldSchema::new("MembershipIndex", Type::Int64, 0, i16::MAX)
+            .about("Entry that said last who votes."),
+        FieldSchema::new("MembershipTerm", Type::Int64, 0, i16::MAX).about("Term of that entry."),
+        FieldSchema::new("Membership", Type::Bytes, 0, i16::MAX)
+            .array()
+            .about("What it said, as the payload of a RaftLogEntry."),
+        FieldSchema::new("RecordsCount", Type::Int64, 0, i16::MAX).about("Metadata records that follow."),
     ],
-    recode: recode::<crate::generated::records::ottla::RaftLogEntry>,
-    decode: decode::<crate::generated::records::ottla::RaftLogEntry>,
+    recode: recode::<crate::generated::records::ottla::MetadataSnapshotHeader>,
+    decode: decode::<crate::generated::records::ottla::MetadataSnapshotHeader>,
 };

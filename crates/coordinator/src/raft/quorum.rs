@@ -1,0 +1,196 @@
+//! This node's part in the quorum: what the rest of the crate sees of consensus.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::Oneshot;
+use openraft::error::{ClientWriteError, Fatal};
+use openraft::impls::OneshotResponder;
+use openraft::network::NetSnapshot;
+use openraft::raft::ClientWriteResult;
+use openraft::{RaftNetworkFactory, ServerState};
+use ottla_cluster::image::MetadataImage;
+use ottla_storage::log::LogError;
+use tokio::sync::Notify;
+
+use super::disk::{Disk, DiskHandle, Order};
+use super::log_store::LogStore;
+use super::machine::{Machine, Shared};
+use super::{Change, Raft, Types, VoterId, alias, config, is_alone, to_i64};
+use crate::entry::{EntryKind, LogEntry};
+use crate::error::{OpenError, RequestError};
+use crate::feed::{FeedEntry, FeedError};
+
+/// How long a quorum of one may take to take the lead: it needs a few syncs.
+const LEAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a node has on disk, read.
+pub(crate) struct Opened {
+    pub(crate) me: VoterId,
+    pub(crate) cluster_id: String,
+    pub(crate) disk: Disk,
+    pub(crate) machine: Machine,
+    /// How far the log is known to be committed; all of it has been applied.
+    pub(crate) committed: Option<super::EntryId>,
+}
+
+/// A member of the quorum.
+pub(crate) struct Quorum {
+    me: VoterId,
+    pub(crate) raft: Raft,
+    disk: DiskHandle,
+    disk_thread: JoinHandle<()>,
+    shared: Arc<Shared>,
+    snapshots: Snapshots,
+}
+
+/// The task that makes snapshots.
+struct Snapshots {
+    stop: Arc<Notify>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Quorum {
+    /// Joins the quorum, whose other nodes are reached through `network`. One who is alone in it leads it when this returns.
+    pub(crate) async fn start<N>(opened: Opened, network: N) -> Result<Self, OpenError>
+    where
+        N: RaftNetworkFactory<Types>,
+        N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
+    {
+        let Opened { me, cluster_id, disk, mut machine, committed } = opened;
+        let alone = is_alone(machine.replayed.membership.membership(), me);
+        let shared = machine.shared.clone();
+        let kept_entries = machine.limits.kept_entries;
+        machine.note_growth();
+        let (disk, disk_thread) = DiskHandle::spawn(disk)?;
+        let store = LogStore { disk: disk.clone(), committed };
+        let refused = |error: Fatal<Types>| OpenError::Raft(error.to_string());
+        let raft = Raft::new(me, config(&cluster_id, kept_entries), network, store, machine)
+            .await
+            .map_err(refused)?;
+        if alone {
+            if !raft.is_leader() {
+                raft.trigger().elect(false).await.map_err(refused)?;
+            }
+            let wait = raft.wait(Some(LEAD_DEADLINE));
+            let leading = wait.state(ServerState::Leader, "a quorum of one").await;
+            leading.map_err(|error| OpenError::Raft(error.to_string()))?;
+        } else {
+            raft.runtime_config().tick(true);
+        }
+        let stop = Arc::new(Notify::new());
+        let task = tokio::spawn(make_snapshots(raft.clone(), shared.clone(), stop.clone()));
+        Ok(Self { me, raft, disk, disk_thread, shared, snapshots: Snapshots { stop, task } })
+    }
+
+    /// Why nothing can be decided or applied any more.
+    pub(crate) fn fenced(&self) -> Option<String> {
+        let fenced = self.disk.view().fenced.clone();
+        fenced.or_else(|| self.shared.failure())
+    }
+
+    /// The term in which this node leads, if it does.
+    pub(crate) fn term_led(&self) -> Option<i32> {
+        self.raft.as_leader().ok().map(|leader| leader.term())
+    }
+
+    /// Proposes an entry, which is expected to get `index`, and waits until it is committed and applied. Its index. The entry is
+    /// written first, so that a full disk refuses it before the quorum has heard of it.
+    ///
+    /// # Errors
+    /// When it is not known to be committed. Only one proposal may be under way.
+    pub(crate) async fn propose(
+        &self,
+        term: i32,
+        index: i64,
+        records: Vec<Bytes>,
+        frees_space: bool,
+    ) -> Result<i64, RequestError> {
+        let kind = EntryKind::Records(records.clone());
+        let entry = LogEntry { index, term, node_id: self.me.id, kind };
+        let staged = self.disk.ask(|reply| Order::Stage(entry, frees_space, reply)).await;
+        match staged.map_err(|error| self.why(&error))? {
+            Ok(()) => {}
+            Err(LogError::NoSpace) => return Err(RequestError::NoSpace),
+            Err(error) if self.fenced().is_none() => return Err(RequestError::Unwritable(error.to_string())),
+            Err(error) => return Err(self.why(&error)),
+        }
+        let (reply, answer) = alias::OneshotOf::<Types>::channel::<ClientWriteResult<Types>>();
+        let request = self.raft.write(Change { records }).responder(OneshotResponder::new(reply));
+        request.with_leader(term).await.map_err(|error| self.why(&error))?;
+        // The library drops the sender when it ends.
+        let written = answer.await.map_err(|_| self.why(&"the metadata quorum has ended"))?;
+        match written {
+            Ok(response) => Ok(to_i64(response.log_id.index)),
+            Err(ClientWriteError::ForwardToLeader(_)) => Err(RequestError::NotLeader),
+            Err(ClientWriteError::LogEntryDiscarded(_)) => Err(RequestError::LeadershipLost),
+            Err(error) => Err(RequestError::Unwritable(error.to_string())),
+        }
+    }
+
+    /// What fenced the node, or else what was said last.
+    fn why(&self, last: &dyn std::fmt::Display) -> RequestError {
+        RequestError::Fenced(self.fenced().unwrap_or_else(|| last.to_string()))
+    }
+
+    /// Applied entries from `from` on, some of them; `None` when the log begins later.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) async fn read(&self, from: i64, applied: i64) -> Result<Option<Vec<FeedEntry>>, FeedError> {
+        let unreadable = |error: String| FeedError::Unreadable(error);
+        if self.disk.view().purged.is_some_and(|purged| from <= to_i64(purged.index)) {
+            return Ok(None);
+        }
+        let read = self.disk.read(from, applied + 1, true).await;
+        let entries = read.map_err(|error| unreadable(error.to_string()))?;
+        // A purge may have come in between.
+        if entries.first().is_some_and(|first| to_i64(first.log_id.index) != from) {
+            return Ok(None);
+        }
+        let entries = entries.into_iter().map(|entry| {
+            let index = to_i64(entry.log_id.index);
+            let records = super::records(&entry).map_err(|error| unreadable(error.to_string()))?;
+            Ok(FeedEntry { index, is_whole: false, records })
+        });
+        entries.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Leaves in order: the log and what must not be forgotten are closed.
+    ///
+    /// # Errors
+    /// When the node was fenced, or they cannot be.
+    pub(crate) async fn stop(self) -> Result<(), RequestError> {
+        self.snapshots.stop.notify_one();
+        // A task that panicked has said so; the log is closed all the same.
+        self.snapshots.task.await.ok();
+        self.raft.shutdown().await.ok();
+        let closed = self.disk.ask(Order::Close).await;
+        self.disk_thread.join().ok();
+        let failure = self.shared.failure();
+        match (closed, failure) {
+            (Ok(Ok(())), None) => Ok(()),
+            (_, Some(why)) | (Ok(Err(why)), None) => Err(RequestError::Fenced(why)),
+            (Err(error), None) => Err(RequestError::Fenced(error.to_string())),
+        }
+    }
+}
+
+async fn make_snapshots(raft: Raft, shared: Arc<Shared>, stop: Arc<Notify>) {
+    loop {
+        tokio::select! {
+            () = stop.notified() => return,
+            () = shared.snapshot_due.notified() => {}
+        }
+        let writer = shared.clone();
+        match tokio::task::spawn_blocking(move || writer.write_wanted()).await {
+            // The library takes it as made and purges the log; when it has ended there is nothing to purge.
+            Ok(Ok(true)) => drop(raft.trigger().snapshot().await),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "no snapshot of the metadata could be written"),
+            Err(error) => tracing::error!(%error, "writing a snapshot of the metadata panicked"),
+        }
+    }
+}
