@@ -78,7 +78,7 @@ fn many_tiny_elements() {
 fn bombs() {
     for compression in [Compression::Gzip(1), Compression::Zstd(1)] {
         let mut builder = Builder::new(compression);
-        let value = vec![0; 8 * MIB];
+        let value = vec![b'a'; 8 * MIB];
         for _ in 0..4 {
             builder.append(0, None, Some(&value), &[]).expect("it fits");
         }
