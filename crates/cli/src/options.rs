@@ -133,8 +133,8 @@ pub struct FileArgs {
     /// The files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// What they are, where their names do not say: segment, offsets, transactions, metadata, index, timeindex, txnindex,
-    /// snapshot, checkpoint, properties, frames
+    /// What they are, where their names do not say: segment, offsets, transactions, metadata, metadata-snapshot, index,
+    /// timeindex, txnindex, snapshot, checkpoint, properties, frames
     #[arg(long = "as", value_name = "KIND")]
     pub kind: Option<String>,
     /// How they are shown.

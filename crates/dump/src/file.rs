@@ -54,7 +54,7 @@ pub enum FileError {
     },
     /// Its name says nothing.
     #[error(
-        "{}: cannot tell what it is from its name; say so with --as (segment, offsets, transactions, metadata, index, \
+        "{}: cannot tell what it is from its name; say so with --as (segment, offsets, transactions, metadata, metadata-snapshot, index, \
          timeindex, txnindex, snapshot, checkpoint, properties, frames)",
         path.display()
     )]
@@ -93,7 +93,7 @@ impl Kind {
         }
         Some(match name.rsplit_once('.')?.1 {
             "log" => Self::Segment(Contents::of(path)),
-            "checkpoint" => Self::Segment(Contents::Metadata),
+            "checkpoint" => Self::Segment(Contents::Snapshot),
             "index" => Self::OffsetIndex,
             "timeindex" => Self::TimeIndex,
             "txnindex" => Self::TransactionIndex,
@@ -111,6 +111,7 @@ impl Kind {
             "offsets" => Self::Segment(Contents::Offsets),
             "transactions" => Self::Segment(Contents::Transactions),
             "metadata" => Self::Segment(Contents::Metadata),
+            "metadata-snapshot" => Self::Segment(Contents::Snapshot),
             "index" => Self::OffsetIndex,
             "timeindex" => Self::TimeIndex,
             "txnindex" => Self::TransactionIndex,

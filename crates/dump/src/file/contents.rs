@@ -20,8 +20,10 @@ pub enum Contents {
     Offsets,
     /// `__transaction_state`.
     Transactions,
-    /// The metadata log and its snapshots.
+    /// The metadata log.
     Metadata,
+    /// A snapshot of the metadata.
+    Snapshot,
 }
 
 /// What was found inside of a record, by what it is called there.
@@ -46,6 +48,11 @@ impl Contents {
         }
     }
 
+    /// May its records hold secrets?
+    pub(super) const fn may_hold_secrets(self) -> bool {
+        matches!(self, Self::Metadata | Self::Snapshot)
+    }
+
     /// Looks into a record.
     pub(super) fn inside(self, header: &Header, record: &Record, show_secrets: bool) -> Inside {
         let mut budget = Budget::new();
@@ -56,7 +63,8 @@ impl Contents {
             match self {
                 Self::Data => {}
                 Self::Offsets | Self::Transactions => inside.coordinator(self, record, &mut budget),
-                Self::Metadata => inside.metadata(record, &mut budget),
+                Self::Metadata => inside.metadata("RaftLogEntry", record, &mut budget),
+                Self::Snapshot => inside.metadata("MetadataSnapshotHeader", record, &mut budget),
             }
         }
         if !show_secrets {
@@ -136,9 +144,9 @@ impl Inside {
         }
     }
 
-    /// A record of Kafka's log has no key and one metadata record as its value; an entry of ours has a version as its key, and
-    /// holds many.
-    fn metadata(&mut self, record: &Record, budget: &mut Budget) {
+    /// A record of Kafka's log or of any snapshot has no key and one metadata record as its value; what has a version as its key is
+    /// ours: an entry of the log, which holds many, or the head of a snapshot.
+    fn metadata(&mut self, ours: &str, record: &Record, budget: &mut Budget) {
         let Some(value) = &record.value else {
             return self.fail("value", Reason::UnexpectedNull);
         };
@@ -148,7 +156,7 @@ impl Inside {
         let Some(version) = int16(key, 0).filter(|_| key.len() == 2) else {
             return self.fail("key", Reason::Other("the key of an entry is its version"));
         };
-        let mut found = decode_known(table("RaftLogEntry"), version.into(), value, 0, budget);
+        let mut found = decode_known(table(ours), version.into(), value, 0, budget);
         if let Some(message) = &mut found.0 {
             let damaged = open_payload(&mut message.nodes, value, budget);
             found.1.failure = found.1.failure.or(damaged);
@@ -160,10 +168,11 @@ impl Inside {
 const RECORDS: i64 = 1;
 const MEMBERSHIP: i64 = 2;
 
-/// Takes apart what an entry of our metadata log carries.
+/// Takes apart what an entry of our metadata log carries, or the head of a snapshot.
 fn open_payload(nodes: &mut [Node], frame: &Bytes, budget: &mut Budget) -> Option<Failure> {
-    let kind = find(nodes, "Kind").and_then(Node::int);
-    let payload = nodes.iter_mut().find(|node| node.label.name() == Some("Payload"))?;
+    let kind = find(nodes, "Kind").map_or(Some(MEMBERSHIP), Node::int);
+    let is_payload = |node: &&mut Node| matches!(node.label.name(), Some("Payload" | "Membership"));
+    let payload = nodes.iter_mut().find(is_payload)?;
     let Value::Array(parts) = &mut payload.value else { return None };
     let mut first = None;
     for node in parts {

@@ -202,12 +202,12 @@ fn show_batch(
             committed: committed.filter(|_| inside.control.is_none()),
             control: inside.control,
             inside: inside.messages,
-            is_raw_secret: contents == Contents::Metadata && !show_secrets,
+            is_raw_secret: contents.may_hold_secrets() && !show_secrets,
             failure: inside.failure,
         })?;
     }
     if let Some(failure) = &batch.failure {
-        let is_secret = contents == Contents::Metadata && !show_secrets;
+        let is_secret = contents.may_hold_secrets() && !show_secrets;
         let rest = batch.records.get(end..).filter(|_| !is_secret).unwrap_or_default();
         printer.failure(at, &failure.to_string(), rest)?;
     }

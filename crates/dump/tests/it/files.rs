@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crc32c::crc32c;
 use ottla_dump::file::{FileOptions, Kind, show};
 use ottla_dump::printer::Format;
-use ottla_protocol::generated::records::{RaftLogEntry, TopicRecord};
+use ottla_protocol::generated::records::{MetadataSnapshotHeader, RaftLogEntry, TopicRecord, VotersRecord};
 use ottla_protocol::ids::Uuid;
 use ottla_protocol::records::{Builder, Compression};
 use ottla_protocol::wire::Message;
@@ -208,6 +208,21 @@ fn an_entry_of_our_metadata_log_shows_its_records() {
         (&"TopicRecord".into(), &"orders".into())
     );
     assert_eq!(payload[1]["message"], "NoOpRecord");
+}
+
+#[test]
+fn the_head_of_our_snapshot_says_what_it_stands_for() {
+    let voters = VotersRecord::default().encode(0).unwrap();
+    let head = MetadataSnapshotHeader { index: 9, term: 3, membership: vec![voters], ..Default::default() };
+    let name = "__cluster_metadata-0/00000000000000000009-0000000003.checkpoint";
+    let decoded = &one_record(name, Some(&[0, 0]), &head.encode(0).unwrap())[0]["value_decoded"];
+    assert_eq!(
+        (&decoded["message"], &decoded["fields"]["Index"]),
+        (&"MetadataSnapshotHeader".into(), &9.into())
+    );
+    assert_eq!(decoded["fields"]["Membership"][0]["message"], "VotersRecord");
+    let record = one_record(name, None, &[1, 20, 0, 0]);
+    assert_eq!(record[0]["value_decoded"]["message"], "NoOpRecord");
 }
 
 #[test]
