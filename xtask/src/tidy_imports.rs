@@ -68,6 +68,8 @@ const TABLE: &[Row] = &[
         never: &[],
         words: &[],
     },
+    Row { package: "ottla-dump", imports: &["ottla-protocol", "ottla-transport"], never: &[], words: &[] },
+    Row { package: "ottla", imports: &["ottla-client-sdk", "ottla-dump"], never: &[], words: &[] },
     Row {
         package: "ottla-integration-tests",
         imports: &["ottla-protocol", "ottla-transport"],

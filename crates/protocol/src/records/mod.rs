@@ -19,7 +19,7 @@ pub mod validate;
 
 pub use batch::{Batch, Batches, Records, TimestampedOffset};
 pub use builder::{BuildError, Builder};
-pub use compression::{Compression, DecompressLimit};
+pub use compression::{Compression, DecompressLimit, decompress};
 pub use header::{
     Attributes, BatchError, BatchHeader, CompressionType, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC,
     NO_TIMESTAMP, TimestampType, compute_crc, verify_crc,

@@ -82,6 +82,8 @@ pub struct Reader {
     at: usize,
     /// No value may reach beyond this; the end of the frame, or of the tagged field that is being read.
     end: usize,
+    /// Where the value of the tagged field starts that was met last.
+    tagged_at: Option<usize>,
     flexible: bool,
     budget_bytes: usize,
     error: Option<DecodeError>,
@@ -93,7 +95,7 @@ impl Reader {
     pub fn new(frame: Bytes) -> Self {
         let end = frame.len();
         let budget_bytes = end.saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET_BASE_BYTES);
-        Self { frame, at: 0, end, flexible: false, budget_bytes, error: None }
+        Self { frame, at: 0, end, tagged_at: None, flexible: false, budget_bytes, error: None }
     }
 
     /// Chooses compact lengths and tagged fields. Every message sets it for itself.
@@ -362,9 +364,11 @@ impl Reader {
         })
     }
 
-    /// A struct behind a byte that is negative for null.
+    /// A struct behind a byte that is negative for null; as a tagged field, Kafka writes null as 0.
     pub fn nullable_struct<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        if self.i8() < 0 || self.failed() {
+        let is_tagged = self.tagged_at == Some(self.at);
+        let mark = self.i8();
+        if mark < 0 || mark == 0 && is_tagged || self.failed() {
             return None;
         }
         Some(read(self))
@@ -395,6 +399,7 @@ impl Reader {
             }
             before = Some(tag);
             self.end = start + size;
+            self.tagged_at = Some(start);
             if !known(self, tag) && !self.failed() {
                 if !self.charge(UNKNOWN_TAG_COST_BYTES) {
                     self.end = outer;

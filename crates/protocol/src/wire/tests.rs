@@ -249,3 +249,13 @@ fn strings_are_slices_of_the_frame_and_compare_as_text() {
     let map = std::collections::HashMap::from([(text, 1)]);
     assert_eq!(map.get("topic"), Some(&1));
 }
+
+#[test]
+fn a_tagged_struct_that_is_null_is_read_as_kafka_writes_it() {
+    use crate::generated::records::ConsumerGroupMemberMetadataValue;
+    // Kafka 4.3 wrote this about a member of a consumer group: one tag, number 0, one byte, 0.
+    let bytes = b"\0\0\x08rdkafka\x0b/127.0.0.1\x02\x07codecs\x01\0\x04\x93\xe0\0\x01\0\x01\0";
+    let value = ConsumerGroupMemberMetadataValue::decode(Bytes::from_static(bytes), 0).unwrap();
+    assert_eq!(value.client_id, "rdkafka");
+    assert_eq!(value.classic_member_metadata, None);
+}

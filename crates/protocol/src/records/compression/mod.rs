@@ -177,6 +177,29 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// Decompresses `input` as far as it goes: what came out, and why it ended early if it did. For tools that show damaged
+/// batches; everything else streams ([`super::Batch::records`]).
+pub fn decompress(
+    codec: CompressionType,
+    input: &[u8],
+    limit: DecompressLimit,
+) -> (Vec<u8>, Result<(), BatchError>) {
+    const CHUNK_BYTES: usize = 32 << 10;
+    let mut out = Vec::new();
+    let ended = Decoder::new(codec, input, limit).and_then(|mut decoder| {
+        loop {
+            let from = out.len();
+            out.resize(from + CHUNK_BYTES, 0);
+            let read = decoder.read(&mut out[from..]);
+            out.truncate(from + read.as_ref().copied().unwrap_or(0));
+            if read? == 0 {
+                return Ok(());
+            }
+        }
+    });
+    (out, ended)
+}
+
 fn decompress_error(error: io::Error) -> BatchError {
     BatchError::Decompress(error.to_string())
 }
