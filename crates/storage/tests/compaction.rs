@@ -219,6 +219,11 @@ fn what_is_young_or_not_durable_is_not_cleaned() {
     driver.append();
     let all = driver.log.cleanable(Offset(i64::MAX), driver.now_ms).unwrap();
     assert!(all.end <= durable && all.dirty_ratio() > 0.99);
+    // Neither a segment that was closed before it was synced.
+    driver.end_transactions();
+    driver.log.roll(driver.now_ms).unwrap();
+    assert!(driver.log.end_offset() > durable && driver.log.durable_offset() == durable);
+    assert_eq!(driver.log.cleanable(Offset(i64::MAX), driver.now_ms).unwrap().end, all.end);
     let half = driver.log.cleanable(Offset(durable.0 / 2), driver.now_ms).unwrap();
     assert!(half.end.0 <= durable.0 / 2 && half.dirty_bytes > 0);
     driver.config.min_compaction_lag_ms = 1_000;
