@@ -8,8 +8,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use ottla_protocol::ids::{LeaderEpoch, Offset};
-use ottla_protocol::records::{Batches, DecompressLimit, TimestampType};
+use ottla_protocol::records::{
+    BatchHeader, Batches, Builder, Compression, DecompressLimit, HEADER_BYTES, TimestampType,
+};
 use ottla_storage::checkpoint::OffsetCheckpoint;
+use ottla_storage::compaction::{Cleaning, CleaningOptions, KeyHash};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::files::real::RealFiles;
 use ottla_storage::log::{Log, LogConfig, OpenFrom, RecoveryReport};
@@ -284,5 +287,67 @@ fn recovery_finds_the_producers_that_the_snapshots_hold() {
         let (from_snapshot, _) = clean.open(name, true, None);
         let ids = |log: &Log| log.producers().iter().map(|p| p.producer_id).collect::<Vec<_>>();
         assert_eq!(ids(&replayed), ids(&from_snapshot), "{name}");
+    }
+}
+
+/// What a cleaning leaves of the records: the last of every key.
+fn last_of_each_key(records: &[Value]) -> Vec<Value> {
+    let is_last = |at: usize| !records[at + 1..].iter().any(|later| later["key"] == records[at]["key"]);
+    (0..records.len()).filter(|&at| is_last(at)).map(|at| records[at].clone()).collect()
+}
+
+fn clean(log: &mut Log, now_ms: i64) {
+    let options = CleaningOptions {
+        dedupe_buffer_bytes: 1 << 20,
+        load_factor: 0.9,
+        io_buffer_bytes: 1 << 16,
+        hash: KeyHash::random(),
+        now_ms,
+    };
+    let plan = log.plan_cleaning(log.durable_offset(), now_ms).unwrap().expect("there is something to clean");
+    let mut cleaning = Cleaning::prepare(plan, &options, &mut |_| true).unwrap();
+    for index in 0..cleaning.group_count() {
+        let copied = cleaning.copy(index, &mut |_| true).unwrap();
+        cleaning.swap(log, index, copied).unwrap();
+        cleaning.sync_names().unwrap();
+    }
+    cleaning.finish(log);
+}
+
+/// A new value of one key and a tombstone of another.
+fn append_to(log: &mut Log) {
+    let mut builder = Builder::new(Compression::Zstd(3)).base_offset(log.end_offset());
+    builder.append(NOW_MS, Some(b"k0"), Some(b"new"), &[]).unwrap();
+    builder.append(NOW_MS, Some(b"k1"), None, &[]).unwrap();
+    let bytes = builder.finish().unwrap();
+    let header = BatchHeader::parse(&bytes).unwrap();
+    log.append(&header, &bytes[HEADER_BYTES..], NOW_MS).unwrap();
+}
+
+/// Kafka has cleaned the first segment of `compacted-0` already and left a gap; the state of transactions it never cleaned.
+#[test]
+fn what_kafka_wrote_of_compacted_topics_is_cleaned() {
+    for (archive, is_clean) in [("log-dir.tar.gz", true), ("log-dir-unclean.tar.gz", false)] {
+        let directory = unpacked(archive);
+        for name in ["compacted-0", "__transaction_state-18"] {
+            let (mut log, _) = directory.open(name, is_clean, None);
+            log.set_config(LogConfig { compact_enabled: true, ..LogConfig::default() });
+            append_to(&mut log);
+            let before = records_of(&log);
+            let expected = last_of_each_key(&before);
+            assert!(expected.len() + 2 <= before.len(), "{archive}, {name}: {} records", before.len());
+            let (producers, end) = (log.producers().encode(), log.end_offset());
+            log.roll(NOW_MS).unwrap();
+            log.sync().unwrap();
+            clean(&mut log, NOW_MS);
+            assert_eq!(log.producers().encode(), producers, "{archive}, {name}");
+            assert_eq!((log.cleaned_to(), log.end_offset()), (end, end), "{archive}, {name}");
+            assert_eq!(records_of(&log), expected, "{archive}, {name}");
+            log.close(NOW_MS).unwrap();
+            drop(log);
+            let (log, _) = directory.open(name, true, None);
+            assert_eq!(records_of(&log), expected, "{archive}, {name}");
+            assert_eq!(log.end_offset(), end, "{archive}, {name}");
+        }
     }
 }

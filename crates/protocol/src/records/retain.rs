@@ -81,10 +81,9 @@ impl Retained {
             }
             self.records
         } else {
-            let mut encoder =
-                Encoder::new(Compression::from(codec), PAYLOAD_BYTES_MAX).map_err(RewriteError::Compress)?;
-            encoder.write(&self.records).map_err(RewriteError::Compress)?;
-            encoder.finish().map_err(RewriteError::Compress)?
+            let compression = Compression::from(codec);
+            Encoder::compress(compression, PAYLOAD_BYTES_MAX, &self.records)
+                .map_err(RewriteError::Compress)?
         };
         seal(&mut header, &payload);
         Ok((header, payload))
@@ -196,10 +195,12 @@ mod tests {
     #[test]
     fn an_emptied_batch_keeps_its_place() {
         for compression in CODECS {
-            let (header, _) = batch(compression);
+            let (mut header, _) = batch(compression);
+            header.attributes = header.attributes.with_delete_horizon(true);
             let empty = emptied(&header);
             assert_eq!(contents(&empty, &[]), []);
             assert_eq!((empty.last_offset(), empty.base_sequence), (Offset(75), 40));
+            assert!(!empty.attributes.has_delete_horizon(), "no tombstone is left to go");
             assert_eq!((empty.max_timestamp, empty.size_bytes()), (1050, HEADER_BYTES));
         }
     }

@@ -250,6 +250,16 @@ impl Encoder {
         Ok(Self { inner })
     }
 
+    /// Compresses all of `bytes`, and so can size its tables by them: zstd's are large.
+    pub fn compress(compression: Compression, bytes_max: usize, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut encoder = Self::new(compression, bytes_max)?;
+        if let EncoderInner::Zstd(writer) = &mut encoder.inner {
+            writer.set_pledged_src_size(Some(bytes.len() as u64))?;
+        }
+        encoder.write(bytes)?;
+        encoder.finish()
+    }
+
     /// Compresses `bytes`.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.inner {
