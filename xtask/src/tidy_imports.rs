@@ -69,8 +69,14 @@ const TABLE: &[Row] = &[
         words: &[],
     },
     Row {
-        package: "ottla-integration-tests",
+        package: "ottla-client-sdk",
         imports: &["ottla-protocol", "ottla-transport"],
+        never: &["rustix", "socket2"],
+        words: &["std::fs::"],
+    },
+    Row {
+        package: "ottla-integration-tests",
+        imports: &["ottla-client-sdk", "ottla-protocol", "ottla-transport"],
         never: &[],
         words: &[],
     },
