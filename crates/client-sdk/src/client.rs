@@ -102,7 +102,7 @@ impl ClientOptions {
 /// let client = Client::connect("127.0.0.1:9092").await?;
 /// let producer = client.producer().start().await?;
 /// let receipt = producer.send(Record::to("greetings").key("en").value("hello")).await?.await?;
-/// println!("{}-{} at {}", receipt.topic, receipt.partition, receipt.offset);
+/// println!("{}-{} at {:?}", receipt.topic, receipt.partition, receipt.offset);
 /// producer.close().await?;
 /// # Ok(())
 /// # }
