@@ -71,8 +71,14 @@ const TABLE: &[Row] = &[
     Row { package: "ottla-dump", imports: &["ottla-protocol", "ottla-transport"], never: &[], words: &[] },
     Row { package: "ottla", imports: &["ottla-client-sdk", "ottla-dump"], never: &[], words: &[] },
     Row {
-        package: "ottla-integration-tests",
+        package: "ottla-client-sdk",
         imports: &["ottla-protocol", "ottla-transport"],
+        never: &["rustix", "socket2"],
+        words: &["std::fs::"],
+    },
+    Row {
+        package: "ottla-integration-tests",
+        imports: &["ottla-client-sdk", "ottla-protocol", "ottla-transport"],
         never: &[],
         words: &[],
     },

@@ -11,4 +11,5 @@ mod rd;
 mod rdkafka_roundtrip;
 mod relied_upon;
 mod restart;
+mod sdk;
 mod versions;
