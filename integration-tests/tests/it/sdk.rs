@@ -444,18 +444,18 @@ fn members_of_both_clients_share_a_group_cooperatively() {
 }
 
 fn share_a_group(assignor: Assignor, name: &str) {
-    let cluster = MockCluster::new(1).expect("a mock cluster");
-    cluster.create_topic("shared", 6, 1).expect("a topic");
+    let broker = BrokerOptions::default().set("group.initial.rebalance.delay.ms", 0).start();
+    rd::create_topic(&broker, "shared", 6, &[]);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let member = runtime.block_on(async {
-        let client = client(&cluster.bootstrap_servers()).await;
+        let client = client(&broker.bootstrap()).await;
         let options = client.consumer().group("both").subscribe(["shared"]).assignors([assignor]);
         options.session_max(SESSION).heartbeat_every(HEARTBEAT).start().expect("a member")
     });
     let handle = member.handle().clone();
     wait_until(TIMEOUT, "the first member's partitions", || (handle.assignment().len() == 6).then_some(()));
     let mut settings = rdkafka::ClientConfig::new();
-    settings.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "both");
+    settings.set("bootstrap.servers", broker.bootstrap()).set("group.id", "both");
     settings.set("partition.assignment.strategy", name).set("heartbeat.interval.ms", "100");
     settings.set("session.timeout.ms", SESSION.as_millis().to_string());
     let other: BaseConsumer = settings.create().expect("settings");
