@@ -9,7 +9,8 @@ use ottla_protocol::generated::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use crate::groups::{Answered, not_of};
 use crate::state::State;
 
-/// Asks the group.
+/// Asks the group. While it is being loaded every member lives, as in Kafka: sessions begin when it is loaded, and there are
+/// clients (aiokafka) that give up when they hear of it here.
 pub fn handle(
     state: &Arc<State>,
     client: &Client,
@@ -23,6 +24,7 @@ pub fn handle(
     state.groups.ask(state, &group_id, client, Request::Heartbeat(request)).map(|reply| match reply {
         Ok(Reply::Heartbeat(response)) => response,
         Ok(other) => not_of("Heartbeat", &other),
+        Err(ErrorCode::CoordinatorLoadInProgress) => HeartbeatResponse::default(),
         Err(code) => failed(code),
     })
 }

@@ -24,8 +24,8 @@ const TOPIC_IDS_SINCE: i16 = 10;
 /// First version with an error for the whole group.
 const GROUP_ERROR_SINCE: i16 = 2;
 
-/// Answers at once: only what is committed is told. What is asked for twice is told once: with its metadata an answer can be a
-/// thousand times as long as the question.
+/// Answers at once: only what is committed is told. What is asked for twice is told once (some offsets of a group, and all of
+/// them, are two things): with its metadata an answer can be a thousand times as long as the question.
 pub fn handle(
     state: &Arc<State>,
     _client: &Client,
@@ -35,7 +35,8 @@ pub fn handle(
     let image = state.image();
     Answered::Now(if version >= GROUPS_SINCE {
         let mut seen = BTreeSet::new();
-        let distinct = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+        let groups = request.groups.into_iter();
+        let distinct = groups.filter(|group| seen.insert((group.group_id.clone(), group.topics.is_none())));
         let groups = distinct.map(|group| {
             if version >= TOPIC_IDS_SINCE {
                 by_id(state, &image, group, request.require_stable)

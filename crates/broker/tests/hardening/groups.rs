@@ -13,6 +13,7 @@ use ottla_protocol::generated::ErrorCode::{
 };
 use ottla_protocol::generated::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 use ottla_protocol::generated::explain_groups::{ExplainGroupsRequest, ExplainGroupsResponse};
+use ottla_protocol::generated::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use ottla_protocol::generated::join_group::JoinGroupResponse;
 use ottla_protocol::generated::metadata::{MetadataRequest, MetadataResponse};
 use ottla_protocol::generated::offset_fetch::{
@@ -149,6 +150,9 @@ async fn nothing_is_told_before_all_is_loaded() {
     let broker = Running::start_on(&files, Arc::new(gated.clone()), &["log.dirs=/data"]).await;
     assert_eq!(broker.fetch_group("g", "t").await, (code(CoordinatorLoadInProgress), None));
     assert_eq!(broker.commit("g", "t", 6).await, code(CoordinatorLoadInProgress));
+    let heartbeat = HeartbeatRequest { group_id: "g".into(), member_id: "m".into(), ..Default::default() };
+    let lives: HeartbeatResponse = broker.client.call(&heartbeat, 4).await.unwrap();
+    assert_eq!(lives.error_code, NONE, "whoever was a member may still be one");
     // Groups elsewhere do not wait.
     assert_eq!(broker.commit("h", "t", 6).await, NONE);
     gated.open();
