@@ -26,7 +26,11 @@ pub async fn run(state: Arc<State>, stop: CancellationToken) {
     }
     let mut cleaner =
         Cleaner { hash: KeyHash::random(), uncleanable: BTreeSet::new(), is_without_room: false };
+    let mut images = state.image.clone();
     while !stop.is_cancelled() {
+        // What is read from here on is this image or a later one, and a later one ends the pause: topics change before the image
+        // with their settings is there.
+        images.mark_unchanged();
         let config = DynamicConfig::resolve(&state.config, &state.image()).cleaner;
         let has_topics = state.topics.has_compacted();
         if has_topics {
@@ -51,6 +55,7 @@ pub async fn run(state: Arc<State>, stop: CancellationToken) {
         tokio::select! {
             () = tokio::time::sleep(config.backoff.max(BACKOFF_MIN)), if has_topics => {}
             () = state.topics.compacted_changed() => {}
+            Ok(()) = images.changed() => {}
             () = stop.cancelled() => return,
         }
     }
