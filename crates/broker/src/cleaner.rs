@@ -28,8 +28,7 @@ pub async fn run(state: Arc<State>, stop: CancellationToken) {
         Cleaner { hash: KeyHash::random(), uncleanable: BTreeSet::new(), is_without_room: false };
     let mut images = state.image.clone();
     while !stop.is_cancelled() {
-        // What is read from here on is this image or a later one, and a later one ends the pause: topics change before the image
-        // with their settings is there.
+        // Topics and settings are what this image says or a later one; a later one ends the pause.
         images.mark_unchanged();
         let config = DynamicConfig::resolve(&state.config, &state.image()).cleaner;
         let has_topics = state.topics.has_compacted();
@@ -54,7 +53,6 @@ pub async fn run(state: Arc<State>, stop: CancellationToken) {
         // All branches are cancel-safe.
         tokio::select! {
             () = tokio::time::sleep(config.backoff.max(BACKOFF_MIN)), if has_topics => {}
-            () = state.topics.compacted_changed() => {}
             Ok(()) = images.changed() => {}
             () = stop.cancelled() => return,
         }

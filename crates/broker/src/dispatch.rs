@@ -38,35 +38,39 @@ pub struct Call {
 
 impl Call {
     /// Encodes the reply and counts the request.
-    pub fn frame<T: Message>(&self, response: &T) -> ReplyFrame {
+    pub fn frame<T: Message>(&self, response: &T) -> Answer {
         self.spliced(response, Vec::new())
     }
 
-    /// Like [`Call::frame`], with stored bytes where the message says `Records::Spliced` with a length above 0.
-    pub fn spliced<T: Message>(&self, response: &T, slices: Vec<LogSlice>) -> ReplyFrame {
+    /// Like [`Call::frame`], with stored bytes where the message says `Records::Spliced` with a length above 0. A reply that
+    /// cannot be written (such as one with a text beyond 32,767 bytes about a name that was nearly as long) closes the connection.
+    pub fn spliced<T: Message>(&self, response: &T, slices: Vec<LogSlice>) -> Answer {
         self.count_errors(response);
         let mut writer = Writer::with_capacity(256);
         let header = ResponseHeader { correlation_id: self.correlation_id, ..Default::default() };
         header.write(&mut writer, self.key.response_header_version(self.version));
         response.write(&mut writer, self.version);
-        let encoded = writer.finish().expect("a reply fits the version of its request");
+        self.finish();
+        let encoded = match writer.finish() {
+            Ok(encoded) => encoded,
+            Err(error) => return Answer::Close(format!("the reply to {}: {error}", self.key.name()).into()),
+        };
         let places = encoded.splices.iter().filter(|splice| splice.size_bytes > 0);
         let splices = places
             .zip(slices)
             .map(|(place, slice)| Splice { position: place.at, body: Box::new(Stored(slice)) })
             .collect();
-        self.finish();
-        ReplyFrame::spliced(encoded.head, splices)
+        Answer::Frame(ReplyFrame::spliced(encoded.head, splices))
     }
 
     /// The reply, ready now.
     pub fn reply<T: Message>(&self, response: &T) -> Reply {
-        Reply::Ready(self.frame(response))
+        self.frame(response).into()
     }
 
     /// The reply comes when `response` is ready; later requests of the connection go on meanwhile.
     fn later<T: Message>(self, response: impl Future<Output = T> + Send + 'static) -> Reply {
-        Reply::later(async move { Answer::Frame(self.frame(&response.await)) })
+        Reply::later(async move { self.frame(&response.await) })
     }
 
     /// The reply of a group, now or later.
@@ -283,7 +287,7 @@ fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
     match handlers::fetch::handle(state, request, call.version) {
         Ok(wait) => Reply::later(async move {
             let fetched = wait.await;
-            Answer::Frame(call.spliced(&fetched.response, fetched.slices))
+            call.spliced(&fetched.response, fetched.slices)
         }),
         Err(code) => call.reply(&FetchResponse { error_code: code.code(), ..Default::default() }),
     }
@@ -300,7 +304,7 @@ fn list_offsets(state: &Arc<State>, call: Call, request: ListOffsetsRequest) -> 
             // A leadership that ended meanwhile shows in the answer itself.
             end.await.ok();
         }
-        Answer::Frame(call.frame(&handlers::list_offsets::handle(&state, &request, call.version)))
+        call.frame(&handlers::list_offsets::handle(&state, &request, call.version))
     })
 }
 

@@ -58,7 +58,6 @@ pub struct Topics {
     flush_ms_changed: Notify,
     /// Those whose logs are compacted, for the cleaner.
     compacted: Mutex<BTreeMap<Uuid, Arc<ServedTopic>>>,
-    compacted_changed: Notify,
 }
 
 impl Topics {
@@ -126,10 +125,7 @@ impl Topics {
     fn note_compacted(&self, id: Uuid, topic: Option<&Arc<ServedTopic>>) {
         let mut compacted = self.compacted.lock().expect("no code panics while it holds this list");
         match topic.filter(|topic| topic.settings.log.compact_enabled) {
-            Some(topic) => {
-                compacted.insert(id, topic.clone());
-                self.compacted_changed.notify_one();
-            }
+            Some(topic) => drop(compacted.insert(id, topic.clone())),
             None => drop(compacted.remove(&id)),
         }
     }
@@ -145,11 +141,6 @@ impl Topics {
     #[must_use]
     pub fn has_compacted(&self) -> bool {
         !self.compacted.lock().expect("no code panics while it holds this list").is_empty()
-    }
-
-    /// Waits until a compacted topic came or changed. Cancel-safe.
-    pub async fn compacted_changed(&self) {
-        self.compacted_changed.notified().await;
     }
 
     /// Takes a topic away.

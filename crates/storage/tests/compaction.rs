@@ -7,10 +7,10 @@ mod compaction_run;
 
 use compaction_run::{Driver, config, dir, open, read_all};
 use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerId};
-use ottla_protocol::records::{BatchHeader, Builder, Compression, HEADER_BYTES};
+use ottla_protocol::records::{BatchHeader, Batches, Builder, Compression, HEADER_BYTES};
 use ottla_storage::compaction::{Cleaning, CleaningError};
-use ottla_storage::files::Files as _;
 use ottla_storage::files::faulty::{Fault, Operation};
+use ottla_storage::files::{Files as _, Open};
 use ottla_storage::log::{Log, LogConfig};
 
 const SEEDS: u64 = 80;
@@ -28,6 +28,7 @@ fn a_reader_sees_the_last_value_of_every_key_whatever_happens() {
         driver.log.sync().unwrap();
         driver.clean();
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            check_ends(&driver);
             driver.model.check(&driver.log, driver.now_ms);
             driver.model.check_lookups(&driver.log, &mut driver.random);
             check_reopened(&driver);
@@ -40,6 +41,20 @@ fn a_reader_sees_the_last_value_of_every_key_whatever_happens() {
     }
     println!("{records} records in {SEEDS} logs, {cleanings} cleanings, {replaced} bytes became {kept}");
     assert!(cleanings > 400 && kept < replaced * 2 / 3);
+}
+
+/// The last batch of a closed segment says where the next one begins, also where all its records are gone: recovery tells by
+/// it which segments a swap replaces.
+fn check_ends(driver: &Driver) {
+    let entries = driver.files.list(&dir()).unwrap();
+    let names: Vec<&str> = entries.iter().filter_map(|entry| entry.name.strip_suffix(".log")).collect();
+    for pair in names.windows(2) {
+        let file = driver.files.open(&dir().join(format!("{}.log", pair[0])), Open::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.size_bytes().unwrap()).unwrap()];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+        let last = Batches::new(&bytes).last().expect("a closed segment is never empty").unwrap();
+        assert_eq!(last.header().next_offset().0, pair[1].parse::<i64>().unwrap(), "after {}", pair[0]);
+    }
 }
 
 /// After a crash of the process: also with snapshots gone, from the start, and under the policy `delete`.

@@ -20,7 +20,7 @@ use ottla_protocol::records::{
     BatchHeader, CompressionType, ValidateError, ValidateErrorKind, Validated, validate,
 };
 use ottla_protocol::wire::Records;
-use ottla_transport::server::{Answer, Reply};
+use ottla_transport::server::Reply;
 
 use crate::dispatch::Call;
 use crate::errors::code_of;
@@ -293,7 +293,7 @@ impl Produced {
     pub fn answer(self, call: Call) -> Reply {
         match self {
             Self::Now(response) => call.reply(&response),
-            Self::Later(commit) => Reply::later(async move { Answer::Frame(call.frame(&commit.await)) }),
+            Self::Later(commit) => Reply::later(async move { call.frame(&commit.await) }),
             Self::NoAnswer(Ok(())) => {
                 call.finish();
                 Reply::None

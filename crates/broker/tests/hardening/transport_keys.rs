@@ -1,14 +1,18 @@
-//! Settings of listeners and their memory: each test shows what another value changes.
+//! Settings of listeners and their memory, each test showing what another value changes; and replies that cannot be sent.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use ottla_protocol::generated::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
 use ottla_protocol::generated::metadata::{MetadataRequest, MetadataResponse};
 use ottla_storage::files::faulty::FaultyFiles;
+use ottla_transport::client::Client;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{DEADLINE, Running, until};
+use crate::support::{DEADLINE, NONE, Running, until};
 
 /// How long a request is watched that must not be answered.
 const UNANSWERED: Duration = Duration::from_millis(300);
@@ -83,4 +87,26 @@ async fn a_receive_buffer_is_as_large_as_it_is_set() {
     let small = unread_bytes(&["socket.receive.buffer.bytes=8192"]).await;
     let large = unread_bytes(&["socket.receive.buffer.bytes=100000"]).await;
     assert!(small + 50_000 < large, "{small} and {large} bytes were taken");
+}
+
+/// What is said about a name that is nearly as long as a text may be does not fit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_cannot_be_written_ends_its_connection_alone() {
+    let broker = started(&[]).await;
+    let resource = DescribeConfigsResource {
+        resource_type: 4,
+        resource_name: "x".repeat(32_760).into(),
+        ..Default::default()
+    };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+    let hostile = Client::connect(broker.broker.addresses()[0]).await.unwrap();
+    let answer = hostile.call::<_, DescribeConfigsResponse>(&request, 1).await;
+    assert!(answer.is_err(), "{answer:?}");
+    let exposition = ottla_broker::metrics::exposition::text(&broker.shell.metrics);
+    assert!(
+        exposition.contains("ottla_requests_total{api=\"DescribeConfigs\"} 1\n"),
+        "it ends in order, counted"
+    );
+    assert_eq!(broker.create("t", 1, &[]).await, NONE, "other connections notice nothing");
+    broker.stop().await;
 }
