@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use super::notices::{self, Notice};
 use super::*;
 
 fn load(file: &str, environment: &[(&str, &str)], overrides: &[&str]) -> Result<BrokerConfig, String> {
@@ -208,37 +207,4 @@ fn negative_sizes_and_times_leave_it_to_the_system() {
     assert_eq!(config.socket.send_buffer_bytes, None, "-1 is the default");
     assert_eq!(config.socket.receive_buffer_bytes, Some(102_400));
     assert_eq!(config.connections_idle_max, None);
-}
-
-fn notices_of(file: &str) -> Vec<Notice> {
-    let mut settings = StaticSettings::default();
-    for entry in properties::parse(file).unwrap() {
-        settings.set(&entry.key, &entry.value, Source::Override);
-    }
-    notices::of(&settings)
-}
-
-#[test]
-fn odd_settings_are_noticed() {
-    let unknown =
-        |key: &str, meant| Notice::Unknown { key: key.to_owned(), origin: "--override".to_owned(), meant };
-    assert_eq!(notices_of("num.partitons=3"), [unknown("num.partitons", Some("num.partitions"))]);
-    assert_eq!(notices_of("retention.ms=3"), [unknown("retention.ms", Some("log.retention.ms"))]);
-    assert_eq!(notices_of("zookeeper.connect=x"), [unknown("zookeeper.connect", None)]);
-    let unprotected =
-        |key: &str| Notice::Unprotected { key: key.to_owned(), origin: "--override".to_owned() };
-    assert_eq!(notices_of("authorizer.class.name=X"), [unprotected("authorizer.class.name")]);
-    assert_eq!(notices_of("super.users=X"), [unprotected("super.users")]);
-    let quickstart = "num.network.threads=4\nnum.io.threads=8\nlog.dirs=/x\nnum.partitions=1";
-    assert_eq!(notices_of(quickstart), [Notice::NotUsed { keys: vec!["num.network.threads".to_owned()] }]);
-    assert_eq!(notices_of("log.dirs=/x"), []);
-}
-
-#[test]
-fn secrets_do_not_reach_an_error() {
-    let mut settings = StaticSettings::default();
-    settings.set("ssl.key.password", "geheim", Source::Override);
-    let reader = Reader::new(&settings).unwrap();
-    let text = reader.bad("ssl.key.password", "reason", "advice").to_string();
-    assert!(text.contains("[hidden]") && !text.contains("geheim"), "{text}");
 }

@@ -127,7 +127,10 @@ fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
 
 /// A node that is told to be one of several, or a controller alone, would come up as a cluster of its own and take writes that
 /// the operator believes replicated. It does not start.
-pub(super) fn refuse_clusters(r: &Reader<'_>) -> Result<(), ConfigError> {
+///
+/// # Errors
+/// The setting that asks for it.
+pub fn refuse_clusters(r: &Reader<'_>) -> Result<(), ConfigError> {
     for key in ["controller.quorum.voters", "controller.quorum.bootstrap.servers"] {
         if r.list(key).len() > 1 {
             let advice = format!("leave {key} out to run this node on its own");

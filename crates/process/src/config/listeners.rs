@@ -97,7 +97,7 @@ const MAP: &str = "listener.security.protocol.map";
 ///
 /// # Errors
 /// The first rule broken: syntax, a name or port used twice, a protocol that is not served, an address nobody can reach.
-pub(super) fn read(r: &Reader<'_>) -> Result<(Vec<Listener>, Vec<AdvertisedListener>), ConfigError> {
+pub fn read(r: &Reader<'_>) -> Result<(Vec<Listener>, Vec<AdvertisedListener>), ConfigError> {
     let controllers: Vec<String> =
         r.list("controller.listener.names").iter().map(|name| name.to_uppercase()).collect();
     let for_clients = |endpoint: &Endpoint| !controllers.contains(&endpoint.name);
