@@ -15,11 +15,11 @@ use std::time::Duration;
 use groups::GroupsConfig;
 use ottla_cluster::config::ConfigMap;
 pub use ottla_process::config::{
-    AdvertisedListener, ConfigError, HttpListener, Listener, LogFormat, Reader, SecurityProtocol, Setting,
-    Source, StaticSettings,
+    AdvertisedListener, ConfigError, HttpListener, Listener, LogFormat, QuorumConfig, Reader, Roles,
+    SecurityProtocol, Setting, Source, StaticSettings,
 };
 use ottla_process::config::{
-    http_listener, listeners, log_dirs, log_format, metadata_log_dir, node_id, notices,
+    http_listener, listeners, log_dirs, log_format, metadata_log_dir, node_id, quorum,
 };
 
 /// Bound of the requests in memory when `queued.max.request.bytes` leaves it to Ottla.
@@ -31,12 +31,26 @@ pub const QUEUED_REQUEST_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 pub struct BrokerConfig {
     /// `node.id`, or `broker.id`.
     pub node_id: i32,
+    /// `process.roles`; always a broker.
+    pub roles: Roles,
+    /// `controller.quorum.*`.
+    pub quorum: QuorumConfig,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// Where clients connect, at least one; controller listeners are left out.
     pub listeners: Vec<Listener>,
     /// What clients are told; a listener may be without one, then it is not advertised.
     pub advertised_listeners: Vec<AdvertisedListener>,
+    /// `inter.broker.listener.name`: the listener on which brokers reach each other.
+    pub inter_broker_listener: String,
+    /// Where coordinators and brokers connect; empty without the role controller, or when the quorum is this node alone.
+    pub controller_listeners: Vec<Listener>,
+    /// What coordinators and brokers are told of those, in their order.
+    pub advertised_controllers: Vec<AdvertisedListener>,
+    /// `broker.heartbeat.interval.ms`.
+    pub heartbeat_interval: Duration,
+    /// `controlled.shutdown.enable`.
+    pub controlled_shutdown_enable: bool,
     /// `log.dirs`, or `log.dir`: at least one, each once.
     pub log_dirs: Vec<PathBuf>,
     /// `metadata.log.dir`, by default the first of `log_dirs`.
@@ -110,15 +124,25 @@ impl BrokerConfig {
     /// The first value that is wrong, with its source and what to do.
     pub fn from_settings(settings: StaticSettings) -> Result<BrokerConfig, ConfigError> {
         let r = Reader::new(&settings)?;
-        notices::refuse_clusters(&r)?;
-        let (listeners, advertised_listeners) = listeners::read(&r)?;
+        let node_id = node_id(&r)?;
+        let roles = roles(&r)?;
+        let quorum = quorum::read(&r, node_id, roles)?;
+        let listeners = listeners::read(&r, roles)?;
+        quorum::check_listeners(&r, roles, &quorum, &listeners)?;
         let log_dirs = log_dirs(&r)?;
         let socket = socket(&r);
         let config = BrokerConfig {
-            node_id: node_id(&r)?,
+            node_id,
+            roles,
+            quorum,
             rack: r.text("broker.rack"),
-            listeners,
-            advertised_listeners,
+            listeners: listeners.clients,
+            advertised_listeners: listeners.advertised,
+            inter_broker_listener: listeners.inter_broker,
+            controller_listeners: listeners.controllers,
+            advertised_controllers: listeners.advertised_controllers,
+            heartbeat_interval: r.millis("broker.heartbeat.interval.ms"),
+            controlled_shutdown_enable: r.boolean("controlled.shutdown.enable"),
             metadata_log_dir: metadata_log_dir(&r, &log_dirs)?,
             log_dirs,
             num_partitions: r.number("num.partitions"),
@@ -148,6 +172,15 @@ impl BrokerConfig {
     pub fn advertised(&self, listener_name: &str) -> Option<&AdvertisedListener> {
         self.advertised_listeners.iter().find(|advertised| advertised.name == listener_name)
     }
+}
+
+fn roles(r: &Reader<'_>) -> Result<Roles, ConfigError> {
+    let roles = quorum::roles(r, Roles { broker: true, controller: true })?;
+    if !roles.broker {
+        let advice = "start ottla-coordinator for a node with the role controller alone";
+        return Err(r.bad("process.roles", "ottla-broker is not for a node without the role broker", advice));
+    }
+    Ok(roles)
 }
 
 fn default_replication_factor(r: &Reader<'_>) -> Result<i16, ConfigError> {

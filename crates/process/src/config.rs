@@ -6,6 +6,7 @@ pub mod error;
 pub mod listeners;
 pub mod notices;
 pub mod properties;
+pub mod quorum;
 pub mod reader;
 pub mod sources;
 
@@ -16,7 +17,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use error::ConfigError;
-pub use listeners::{AdvertisedListener, Listener, SecurityProtocol};
+pub use listeners::{AdvertisedListener, Listener, Listeners, SecurityProtocol};
+pub use quorum::{QuorumConfig, Roles, Voter};
 pub use reader::Reader;
 pub use sources::{Setting, Source, StaticSettings};
 
