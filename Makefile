@@ -7,10 +7,10 @@ SHELL := bash
 ARGS ?=
 TIMED := scripts/timed
 
-.PHONY: help run test check fix gen bench fuzz tour setup tools clean
+.PHONY: help run test check fix gen bench fuzz tour images cluster-up cluster-down setup tools clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: tools ## build the broker and run it on 127.0.0.1:9092, data in ./ottla-data
 	cargo build --release -p ottla-broker
@@ -46,6 +46,15 @@ bench: setup ## figures beside the ceilings of this machine, into docs/benchmark
 
 fuzz: tools ## fuzz every decoder for FUZZ_SECONDS each (default 60; needs cargo-fuzz and a nightly compiler)
 	scripts/fuzz
+
+images: tools ## the images ottla-broker and ottla-coordinator: static binaries in empty images
+	scripts/images
+
+cluster-up: ## three coordinators and three brokers as containers, clients at 127.0.0.1:19092, 29092, 39092
+	scripts/cluster-up
+
+cluster-down: ## remove those containers and their data
+	scripts/cluster-up down
 
 setup: tools ## what the tests need beside Rust: kcat, a Python environment in .venv
 	@integration-tests/setup
