@@ -27,11 +27,12 @@ tour: setup ## a file through every codec and a kill -9, with kcat and Python
 	cargo build -p ottla-broker
 	integration-tests/tour.sh
 
-check: tools ## formatting, lints, generated files, house rules
+check: setup ## formatting, lints, generated files, house rules, manifests
 	$(TIMED) "format" 1 cargo fmt --all --check
 	$(TIMED) "lints" 12 cargo clippy --workspace --all-targets --quiet -- -D warnings
 	$(TIMED) "generated files" 1 cargo xtask gen --check
 	$(TIMED) "house rules" 1 cargo xtask tidy
+	$(TIMED) "manifests" 1 scripts/check-deploy
 
 fix: tools ## format, apply what the lints can repair
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged --quiet
