@@ -25,7 +25,6 @@ pub mod reconciler;
 pub mod recovery;
 pub mod registration;
 pub mod replication;
-pub mod shutdown;
 pub mod state;
 pub mod topics;
 
