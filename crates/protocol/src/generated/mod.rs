@@ -14,6 +14,8 @@ pub mod alter_partition;
 pub mod alter_partition_reassignments;
 pub mod alter_user_scram_credentials;
 pub mod api_versions;
+pub mod assign_replicas_to_dirs;
+pub mod auto_create_topics;
 pub mod broker_heartbeat;
 pub mod broker_registration;
 pub mod consumer_group_describe;
@@ -41,7 +43,9 @@ pub mod end_txn;
 pub mod envelope;
 pub mod explain_groups;
 pub mod fetch;
+pub mod fetch_metadata;
 pub mod find_coordinator;
+pub mod forward;
 pub mod headers;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
@@ -192,6 +196,8 @@ pub enum ApiKey {
     ConsumerGroupHeartbeat = 68,
     /// Shows groups of the new consumer protocol.
     ConsumerGroupDescribe = 69,
+    /// A broker tells the controller in which of its log directories replicas lie.
+    AssignReplicasToDirs = 73,
     /// Lists the resources that have a configuration.
     ListConfigResources = 74,
     /// Shows topics and partitions page by page.
@@ -206,6 +212,12 @@ pub enum ApiKey {
     InitializeShareGroupState = 83,
     /// Tells why a group is as it is: what happened to its members, and why each partition is where it is.
     ExplainGroups = 1000,
+    /// Gives committed metadata from some entry on, and waits for the next when there is none yet. Any coordinator answers it.
+    FetchMetadata = 1005,
+    /// Asks the controller to decide, and says in which entry its decision is committed. A coordinator that does not lead says who does.
+    Forward = 1006,
+    /// Makes topics with default settings because somebody asked for their metadata; those that exist are no error.
+    AutoCreateTopics = 1007,
 }
 
 impl ApiKey {
@@ -268,6 +280,7 @@ impl ApiKey {
         Self::AllocateProducerIds,
         Self::ConsumerGroupHeartbeat,
         Self::ConsumerGroupDescribe,
+        Self::AssignReplicasToDirs,
         Self::ListConfigResources,
         Self::DescribeTopicPartitions,
         Self::ShareGroupHeartbeat,
@@ -275,6 +288,9 @@ impl ApiKey {
         Self::RemoveRaftVoter,
         Self::InitializeShareGroupState,
         Self::ExplainGroups,
+        Self::FetchMetadata,
+        Self::Forward,
+        Self::AutoCreateTopics,
     ];
 
     /// The API with this key, if it is defined.
@@ -338,6 +354,7 @@ impl ApiKey {
             67 => Self::AllocateProducerIds,
             68 => Self::ConsumerGroupHeartbeat,
             69 => Self::ConsumerGroupDescribe,
+            73 => Self::AssignReplicasToDirs,
             74 => Self::ListConfigResources,
             75 => Self::DescribeTopicPartitions,
             76 => Self::ShareGroupHeartbeat,
@@ -345,6 +362,9 @@ impl ApiKey {
             81 => Self::RemoveRaftVoter,
             83 => Self::InitializeShareGroupState,
             1000 => Self::ExplainGroups,
+            1005 => Self::FetchMetadata,
+            1006 => Self::Forward,
+            1007 => Self::AutoCreateTopics,
             _ => return None,
         })
     }
@@ -416,6 +436,7 @@ impl ApiKey {
             Self::AllocateProducerIds => "AllocateProducerIds",
             Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
             Self::ConsumerGroupDescribe => "ConsumerGroupDescribe",
+            Self::AssignReplicasToDirs => "AssignReplicasToDirs",
             Self::ListConfigResources => "ListConfigResources",
             Self::DescribeTopicPartitions => "DescribeTopicPartitions",
             Self::ShareGroupHeartbeat => "ShareGroupHeartbeat",
@@ -423,6 +444,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => "RemoveRaftVoter",
             Self::InitializeShareGroupState => "InitializeShareGroupState",
             Self::ExplainGroups => "ExplainGroups",
+            Self::FetchMetadata => "FetchMetadata",
+            Self::Forward => "Forward",
+            Self::AutoCreateTopics => "AutoCreateTopics",
         }
     }
 
@@ -487,6 +511,7 @@ impl ApiKey {
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
+            Self::AssignReplicasToDirs => None,
             Self::ListConfigResources => None,
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
@@ -494,6 +519,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
         }
     }
 
@@ -558,6 +586,7 @@ impl ApiKey {
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
+            Self::AssignReplicasToDirs => None,
             Self::ListConfigResources => None,
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
@@ -565,6 +594,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
         }
     }
 
@@ -629,6 +661,7 @@ impl ApiKey {
             Self::AllocateProducerIds => (0, 0),
             Self::ConsumerGroupHeartbeat => (0, 1),
             Self::ConsumerGroupDescribe => (0, 1),
+            Self::AssignReplicasToDirs => (0, 0),
             Self::ListConfigResources => (0, 1),
             Self::DescribeTopicPartitions => (0, 0),
             Self::ShareGroupHeartbeat => (1, 1),
@@ -636,6 +669,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => (0, 0),
             Self::InitializeShareGroupState => (0, 0),
             Self::ExplainGroups => (0, 0),
+            Self::FetchMetadata => (0, 0),
+            Self::Forward => (0, 0),
+            Self::AutoCreateTopics => (0, 0),
         }
     }
 
@@ -700,6 +736,7 @@ impl ApiKey {
             Self::AllocateProducerIds => Some(0),
             Self::ConsumerGroupHeartbeat => Some(0),
             Self::ConsumerGroupDescribe => Some(0),
+            Self::AssignReplicasToDirs => Some(0),
             Self::ListConfigResources => Some(0),
             Self::DescribeTopicPartitions => Some(0),
             Self::ShareGroupHeartbeat => Some(0),
@@ -707,6 +744,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => Some(0),
             Self::InitializeShareGroupState => Some(0),
             Self::ExplainGroups => Some(0),
+            Self::FetchMetadata => Some(0),
+            Self::Forward => Some(0),
+            Self::AutoCreateTopics => Some(0),
         }
     }
 
