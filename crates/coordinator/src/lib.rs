@@ -16,9 +16,11 @@ pub mod limits;
 mod mark;
 mod metadata_log;
 mod opening;
+pub mod process;
 mod raft;
 mod reserve;
 mod server;
+pub mod settings;
 
 pub use coordinator::{
     Coordinator, CoordinatorOptions, LOG_DIRECTORY, QuorumOptions, SnapshotLimits, StaticVoter,
