@@ -29,10 +29,6 @@ use crate::server::{self, ServerState};
 
 /// Name of the metadata log's directory.
 pub const LOG_DIRECTORY: &str = "__cluster_metadata-0";
-/// The feature whose level says what the nodes of a cluster may write to each other and to disk.
-pub const OTTLA_FEATURE: &str = "ottla.version";
-/// The level that a new cluster begins with, and the highest that this program knows.
-pub const OTTLA_FEATURE_LEVEL: i16 = 1;
 
 /// What a coordinator is started with.
 pub struct CoordinatorOptions {

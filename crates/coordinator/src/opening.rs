@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use ottla_cluster::features::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
 use ottla_cluster::image::MetadataRecord;
 use ottla_protocol::generated::records::FeatureLevelRecord;
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_protocol::wire::Str;
 use ottla_storage::meta::MetaProperties;
 
-use crate::coordinator::{
-    CoordinatorOptions, LOG_DIRECTORY, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL, QuorumOptions,
-};
+use crate::coordinator::{CoordinatorOptions, LOG_DIRECTORY, QuorumOptions};
 use crate::entry::{EntryError, EntryKind, LogEntry};
 use crate::error::OpenError;
 use crate::feed::Published;

@@ -14,6 +14,8 @@ pub mod alter_partition;
 pub mod alter_partition_reassignments;
 pub mod alter_user_scram_credentials;
 pub mod api_versions;
+pub mod assign_replicas_to_dirs;
+pub mod auto_create_topics;
 pub mod broker_heartbeat;
 pub mod broker_registration;
 pub mod consumer_group_describe;
@@ -41,7 +43,9 @@ pub mod end_txn;
 pub mod envelope;
 pub mod explain_groups;
 pub mod fetch;
+pub mod fetch_metadata;
 pub mod find_coordinator;
+pub mod forward;
 pub mod headers;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
@@ -196,6 +200,8 @@ pub enum ApiKey {
     ConsumerGroupHeartbeat = 68,
     /// Shows groups of the new consumer protocol.
     ConsumerGroupDescribe = 69,
+    /// A broker tells the controller in which of its log directories replicas lie.
+    AssignReplicasToDirs = 73,
     /// Lists the resources that have a configuration.
     ListConfigResources = 74,
     /// Shows topics and partitions page by page.
@@ -218,6 +224,12 @@ pub enum ApiKey {
     RaftSnapshot = 1003,
     /// Says who a coordinator is and asks who the other is; founds clusters, and lets nodes join a running quorum.
     QuorumHello = 1004,
+    /// Gives committed metadata from some entry on, and waits for the next when there is none yet. Any coordinator answers it.
+    FetchMetadata = 1005,
+    /// Asks the controller to decide, and says in which entry its decision is committed. A coordinator that does not lead says who does.
+    Forward = 1006,
+    /// Makes topics with default settings because somebody asked for their metadata; those that exist are no error.
+    AutoCreateTopics = 1007,
 }
 
 impl ApiKey {
@@ -280,6 +292,7 @@ impl ApiKey {
         Self::AllocateProducerIds,
         Self::ConsumerGroupHeartbeat,
         Self::ConsumerGroupDescribe,
+        Self::AssignReplicasToDirs,
         Self::ListConfigResources,
         Self::DescribeTopicPartitions,
         Self::ShareGroupHeartbeat,
@@ -291,6 +304,9 @@ impl ApiKey {
         Self::RaftAppend,
         Self::RaftSnapshot,
         Self::QuorumHello,
+        Self::FetchMetadata,
+        Self::Forward,
+        Self::AutoCreateTopics,
     ];
 
     /// The API with this key, if it is defined.
@@ -354,6 +370,7 @@ impl ApiKey {
             67 => Self::AllocateProducerIds,
             68 => Self::ConsumerGroupHeartbeat,
             69 => Self::ConsumerGroupDescribe,
+            73 => Self::AssignReplicasToDirs,
             74 => Self::ListConfigResources,
             75 => Self::DescribeTopicPartitions,
             76 => Self::ShareGroupHeartbeat,
@@ -365,6 +382,9 @@ impl ApiKey {
             1002 => Self::RaftAppend,
             1003 => Self::RaftSnapshot,
             1004 => Self::QuorumHello,
+            1005 => Self::FetchMetadata,
+            1006 => Self::Forward,
+            1007 => Self::AutoCreateTopics,
             _ => return None,
         })
     }
@@ -436,6 +456,7 @@ impl ApiKey {
             Self::AllocateProducerIds => "AllocateProducerIds",
             Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
             Self::ConsumerGroupDescribe => "ConsumerGroupDescribe",
+            Self::AssignReplicasToDirs => "AssignReplicasToDirs",
             Self::ListConfigResources => "ListConfigResources",
             Self::DescribeTopicPartitions => "DescribeTopicPartitions",
             Self::ShareGroupHeartbeat => "ShareGroupHeartbeat",
@@ -447,6 +468,9 @@ impl ApiKey {
             Self::RaftAppend => "RaftAppend",
             Self::RaftSnapshot => "RaftSnapshot",
             Self::QuorumHello => "QuorumHello",
+            Self::FetchMetadata => "FetchMetadata",
+            Self::Forward => "Forward",
+            Self::AutoCreateTopics => "AutoCreateTopics",
         }
     }
 
@@ -511,6 +535,7 @@ impl ApiKey {
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
+            Self::AssignReplicasToDirs => None,
             Self::ListConfigResources => None,
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
@@ -522,6 +547,9 @@ impl ApiKey {
             Self::RaftAppend => None,
             Self::RaftSnapshot => None,
             Self::QuorumHello => None,
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
         }
     }
 
@@ -586,6 +614,7 @@ impl ApiKey {
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
+            Self::AssignReplicasToDirs => None,
             Self::ListConfigResources => None,
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
@@ -597,6 +626,9 @@ impl ApiKey {
             Self::RaftAppend => None,
             Self::RaftSnapshot => None,
             Self::QuorumHello => None,
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
         }
     }
 
@@ -661,6 +693,7 @@ impl ApiKey {
             Self::AllocateProducerIds => (0, 0),
             Self::ConsumerGroupHeartbeat => (0, 1),
             Self::ConsumerGroupDescribe => (0, 1),
+            Self::AssignReplicasToDirs => (0, 0),
             Self::ListConfigResources => (0, 1),
             Self::DescribeTopicPartitions => (0, 0),
             Self::ShareGroupHeartbeat => (1, 1),
@@ -672,6 +705,9 @@ impl ApiKey {
             Self::RaftAppend => (0, 0),
             Self::RaftSnapshot => (0, 0),
             Self::QuorumHello => (0, 0),
+            Self::FetchMetadata => (0, 0),
+            Self::Forward => (0, 0),
+            Self::AutoCreateTopics => (0, 0),
         }
     }
 
@@ -736,6 +772,7 @@ impl ApiKey {
             Self::AllocateProducerIds => Some(0),
             Self::ConsumerGroupHeartbeat => Some(0),
             Self::ConsumerGroupDescribe => Some(0),
+            Self::AssignReplicasToDirs => Some(0),
             Self::ListConfigResources => Some(0),
             Self::DescribeTopicPartitions => Some(0),
             Self::ShareGroupHeartbeat => Some(0),
@@ -747,6 +784,9 @@ impl ApiKey {
             Self::RaftAppend => Some(0),
             Self::RaftSnapshot => Some(0),
             Self::QuorumHello => Some(0),
+            Self::FetchMetadata => Some(0),
+            Self::Forward => Some(0),
+            Self::AutoCreateTopics => Some(0),
         }
     }
 
