@@ -62,6 +62,7 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod records;
 pub mod remove_raft_voter;
+pub mod report_durable;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod schema;
@@ -206,6 +207,8 @@ pub enum ApiKey {
     InitializeShareGroupState = 83,
     /// Tells why a group is as it is: what happened to its members, and why each partition is where it is.
     ExplainGroups = 1000,
+    /// Tells a leader what a follower has on disk, so that acks=all need not wait for its next fetch. Sent after each sync; never answered.
+    ReportDurable = 1010,
 }
 
 impl ApiKey {
@@ -275,6 +278,7 @@ impl ApiKey {
         Self::RemoveRaftVoter,
         Self::InitializeShareGroupState,
         Self::ExplainGroups,
+        Self::ReportDurable,
     ];
 
     /// The API with this key, if it is defined.
@@ -345,6 +349,7 @@ impl ApiKey {
             81 => Self::RemoveRaftVoter,
             83 => Self::InitializeShareGroupState,
             1000 => Self::ExplainGroups,
+            1010 => Self::ReportDurable,
             _ => return None,
         })
     }
@@ -423,6 +428,7 @@ impl ApiKey {
             Self::RemoveRaftVoter => "RemoveRaftVoter",
             Self::InitializeShareGroupState => "InitializeShareGroupState",
             Self::ExplainGroups => "ExplainGroups",
+            Self::ReportDurable => "ReportDurable",
         }
     }
 
@@ -494,6 +500,7 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::ReportDurable => Some((0, 0)),
         }
     }
 
@@ -565,6 +572,7 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::ReportDurable => Some((0, 0)),
         }
     }
 
@@ -636,6 +644,7 @@ impl ApiKey {
             Self::RemoveRaftVoter => (0, 0),
             Self::InitializeShareGroupState => (0, 0),
             Self::ExplainGroups => (0, 0),
+            Self::ReportDurable => (0, 0),
         }
     }
 
@@ -707,6 +716,7 @@ impl ApiKey {
             Self::RemoveRaftVoter => Some(0),
             Self::InitializeShareGroupState => Some(0),
             Self::ExplainGroups => Some(0),
+            Self::ReportDurable => Some(0),
         }
     }
 
