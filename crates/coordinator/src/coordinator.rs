@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ottla_cluster::config::ConfigMap;
 use ottla_cluster::controller::{METADATA_TOPIC, Settings};
+use ottla_cluster::features::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
 use ottla_cluster::image::MetadataRecord;
 use ottla_protocol::generated::records::quorum::VotersVoter;
 use ottla_protocol::generated::records::{FeatureLevelRecord, VotersRecord};
@@ -34,10 +35,6 @@ use crate::reserve::Reserve;
 
 /// Name of the metadata log's directory.
 pub const LOG_DIRECTORY: &str = "__cluster_metadata-0";
-/// The feature whose level says what the nodes of a cluster may write to each other and to disk.
-pub const OTTLA_FEATURE: &str = "ottla.version";
-/// The level that a new cluster begins with, and the highest that this program knows.
-pub const OTTLA_FEATURE_LEVEL: i16 = 1;
 
 /// What a coordinator is started with.
 pub struct CoordinatorOptions {

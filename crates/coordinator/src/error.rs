@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use ottla_cluster::features::FeatureMismatch;
 use ottla_cluster::image::{ApplyError, RecordError};
 use ottla_protocol::generated::ErrorCode;
 use ottla_storage::log::LogError;
@@ -66,18 +67,9 @@ pub enum OpenError {
         /// Who opens it.
         own: String,
     },
-    /// Finalized features that this program does not know.
-    #[error(
-        "the cluster has finalized {feature} at level {level}, this program knows up to {known}: it is too old"
-    )]
-    TooOld {
-        /// The feature.
-        feature: String,
-        /// Its level in the cluster.
-        level: i16,
-        /// The highest level that is known here.
-        known: i16,
-    },
+    /// Finalized features that this program cannot work with.
+    #[error("{0}")]
+    Features(#[from] FeatureMismatch),
     /// The snapshot that stands for the first entries cannot be used.
     #[error("{path}: {error}")]
     Snapshot {

@@ -16,14 +16,13 @@ mod metadata_log;
 mod raft;
 mod reserve;
 
-pub use coordinator::{
-    Coordinator, CoordinatorOptions, LOG_DIRECTORY, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL, SnapshotLimits,
-};
+pub use coordinator::{Coordinator, CoordinatorOptions, LOG_DIRECTORY, SnapshotLimits};
 pub use entry::{EntryError, EntryKind, LogEntry};
 pub use error::{OpenError, RequestError};
 pub use feed::{FeedEntry, FeedError, ImageReplica, MetadataFeed};
 pub use handle::{Committed, CoordinatorHandle};
 pub use hard_state::HardStateError;
+pub use ottla_cluster::features::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
 pub use raft::membership::MembershipError;
 pub use raft::snapshot::SnapshotError;
 

@@ -14,6 +14,8 @@ pub mod alter_partition;
 pub mod alter_partition_reassignments;
 pub mod alter_user_scram_credentials;
 pub mod api_versions;
+pub mod assign_replicas_to_dirs;
+pub mod auto_create_topics;
 pub mod broker_heartbeat;
 pub mod broker_registration;
 pub mod consumer_group_describe;
@@ -41,7 +43,9 @@ pub mod end_txn;
 pub mod envelope;
 pub mod explain_groups;
 pub mod fetch;
+pub mod fetch_metadata;
 pub mod find_coordinator;
+pub mod forward;
 pub mod headers;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
@@ -193,6 +197,8 @@ pub enum ApiKey {
     ConsumerGroupHeartbeat = 68,
     /// Shows groups of the new consumer protocol.
     ConsumerGroupDescribe = 69,
+    /// A broker tells the controller in which of its log directories replicas lie.
+    AssignReplicasToDirs = 73,
     /// Lists the resources that have a configuration.
     ListConfigResources = 74,
     /// Shows topics and partitions page by page.
@@ -207,6 +213,12 @@ pub enum ApiKey {
     InitializeShareGroupState = 83,
     /// Tells why a group is as it is: what happened to its members, and why each partition is where it is.
     ExplainGroups = 1000,
+    /// Gives committed metadata from some entry on, and waits for the next when there is none yet. Any coordinator answers it.
+    FetchMetadata = 1005,
+    /// Asks the controller to decide, and says in which entry its decision is committed. A coordinator that does not lead says who does.
+    Forward = 1006,
+    /// Makes topics with default settings because somebody asked for their metadata; those that exist are no error.
+    AutoCreateTopics = 1007,
     /// Tells a leader what a follower has on disk, so that acks=all need not wait for its next fetch. Sent after each sync; never answered.
     ReportDurable = 1010,
 }
@@ -271,6 +283,7 @@ impl ApiKey {
         Self::AllocateProducerIds,
         Self::ConsumerGroupHeartbeat,
         Self::ConsumerGroupDescribe,
+        Self::AssignReplicasToDirs,
         Self::ListConfigResources,
         Self::DescribeTopicPartitions,
         Self::ShareGroupHeartbeat,
@@ -278,6 +291,9 @@ impl ApiKey {
         Self::RemoveRaftVoter,
         Self::InitializeShareGroupState,
         Self::ExplainGroups,
+        Self::FetchMetadata,
+        Self::Forward,
+        Self::AutoCreateTopics,
         Self::ReportDurable,
     ];
 
@@ -342,6 +358,7 @@ impl ApiKey {
             67 => Self::AllocateProducerIds,
             68 => Self::ConsumerGroupHeartbeat,
             69 => Self::ConsumerGroupDescribe,
+            73 => Self::AssignReplicasToDirs,
             74 => Self::ListConfigResources,
             75 => Self::DescribeTopicPartitions,
             76 => Self::ShareGroupHeartbeat,
@@ -349,6 +366,9 @@ impl ApiKey {
             81 => Self::RemoveRaftVoter,
             83 => Self::InitializeShareGroupState,
             1000 => Self::ExplainGroups,
+            1005 => Self::FetchMetadata,
+            1006 => Self::Forward,
+            1007 => Self::AutoCreateTopics,
             1010 => Self::ReportDurable,
             _ => return None,
         })
@@ -421,6 +441,7 @@ impl ApiKey {
             Self::AllocateProducerIds => "AllocateProducerIds",
             Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
             Self::ConsumerGroupDescribe => "ConsumerGroupDescribe",
+            Self::AssignReplicasToDirs => "AssignReplicasToDirs",
             Self::ListConfigResources => "ListConfigResources",
             Self::DescribeTopicPartitions => "DescribeTopicPartitions",
             Self::ShareGroupHeartbeat => "ShareGroupHeartbeat",
@@ -428,6 +449,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => "RemoveRaftVoter",
             Self::InitializeShareGroupState => "InitializeShareGroupState",
             Self::ExplainGroups => "ExplainGroups",
+            Self::FetchMetadata => "FetchMetadata",
+            Self::Forward => "Forward",
+            Self::AutoCreateTopics => "AutoCreateTopics",
             Self::ReportDurable => "ReportDurable",
         }
     }
@@ -493,6 +517,7 @@ impl ApiKey {
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
+            Self::AssignReplicasToDirs => None,
             Self::ListConfigResources => None,
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
@@ -500,6 +525,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
             Self::ReportDurable => Some((0, 0)),
         }
     }
@@ -565,6 +593,7 @@ impl ApiKey {
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
+            Self::AssignReplicasToDirs => None,
             Self::ListConfigResources => None,
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
@@ -572,6 +601,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
             Self::ReportDurable => Some((0, 0)),
         }
     }
@@ -637,6 +669,7 @@ impl ApiKey {
             Self::AllocateProducerIds => (0, 0),
             Self::ConsumerGroupHeartbeat => (0, 1),
             Self::ConsumerGroupDescribe => (0, 1),
+            Self::AssignReplicasToDirs => (0, 0),
             Self::ListConfigResources => (0, 1),
             Self::DescribeTopicPartitions => (0, 0),
             Self::ShareGroupHeartbeat => (1, 1),
@@ -644,6 +677,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => (0, 0),
             Self::InitializeShareGroupState => (0, 0),
             Self::ExplainGroups => (0, 0),
+            Self::FetchMetadata => (0, 0),
+            Self::Forward => (0, 0),
+            Self::AutoCreateTopics => (0, 0),
             Self::ReportDurable => (0, 0),
         }
     }
@@ -709,6 +745,7 @@ impl ApiKey {
             Self::AllocateProducerIds => Some(0),
             Self::ConsumerGroupHeartbeat => Some(0),
             Self::ConsumerGroupDescribe => Some(0),
+            Self::AssignReplicasToDirs => Some(0),
             Self::ListConfigResources => Some(0),
             Self::DescribeTopicPartitions => Some(0),
             Self::ShareGroupHeartbeat => Some(0),
@@ -716,6 +753,9 @@ impl ApiKey {
             Self::RemoveRaftVoter => Some(0),
             Self::InitializeShareGroupState => Some(0),
             Self::ExplainGroups => Some(0),
+            Self::FetchMetadata => Some(0),
+            Self::Forward => Some(0),
+            Self::AutoCreateTopics => Some(0),
             Self::ReportDurable => Some(0),
         }
     }

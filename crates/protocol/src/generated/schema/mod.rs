@@ -13,6 +13,8 @@ mod alter_partition;
 mod alter_partition_reassignments;
 mod alter_user_scram_credentials;
 mod api_versions;
+mod assign_replicas_to_dirs;
+mod auto_create_topics;
 mod broker_heartbeat;
 mod broker_registration;
 mod consumer_group_describe;
@@ -40,7 +42,9 @@ mod end_txn;
 mod envelope;
 mod explain_groups;
 mod fetch;
+mod fetch_metadata;
 mod find_coordinator;
+mod forward;
 mod headers;
 mod heartbeat;
 mod incremental_alter_configs;
@@ -98,6 +102,10 @@ pub static ALL: &[&Schema] = &[
     &alter_user_scram_credentials::ALTER_USER_SCRAM_CREDENTIALS_RESPONSE,
     &api_versions::API_VERSIONS_REQUEST,
     &api_versions::API_VERSIONS_RESPONSE,
+    &assign_replicas_to_dirs::ASSIGN_REPLICAS_TO_DIRS_REQUEST,
+    &assign_replicas_to_dirs::ASSIGN_REPLICAS_TO_DIRS_RESPONSE,
+    &auto_create_topics::AUTO_CREATE_TOPICS_REQUEST,
+    &auto_create_topics::AUTO_CREATE_TOPICS_RESPONSE,
     &broker_heartbeat::BROKER_HEARTBEAT_REQUEST,
     &broker_heartbeat::BROKER_HEARTBEAT_RESPONSE,
     &broker_registration::BROKER_REGISTRATION_REQUEST,
@@ -152,8 +160,12 @@ pub static ALL: &[&Schema] = &[
     &explain_groups::EXPLAIN_GROUPS_RESPONSE,
     &fetch::FETCH_REQUEST,
     &fetch::FETCH_RESPONSE,
+    &fetch_metadata::FETCH_METADATA_REQUEST,
+    &fetch_metadata::FETCH_METADATA_RESPONSE,
     &find_coordinator::FIND_COORDINATOR_REQUEST,
     &find_coordinator::FIND_COORDINATOR_RESPONSE,
+    &forward::FORWARD_REQUEST,
+    &forward::FORWARD_RESPONSE,
     &headers::REQUEST_HEADER,
     &headers::RESPONSE_HEADER,
     &heartbeat::HEARTBEAT_REQUEST,
