@@ -22,6 +22,7 @@ use crate::feed::Published;
 use crate::handle::CoordinatorHandle;
 use crate::hard_state::{FILE_NAME, FIRST_TERM, HardState};
 use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
+use crate::local::Local;
 use crate::metadata_log::MetadataLog;
 use crate::raft::VoterId;
 use crate::raft::disk::Disk;
@@ -57,6 +58,8 @@ pub struct CoordinatorOptions {
     pub snapshots: SnapshotLimits,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Milliseconds since some moment, never going back: by it brokers are judged silent.
+    pub monotonic: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Random numbers.
     pub entropy: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -97,6 +100,7 @@ impl CoordinatorOptions {
             config: ConfigMap::new(),
             snapshots: SnapshotLimits::default(),
             clock: Arc::new(system_clock),
+            monotonic: monotonic_clock(),
             entropy: Box::new(system_entropy),
         }
     }
@@ -117,6 +121,8 @@ impl Coordinator {
     /// When something on disk is not what it should be, or cannot be written.
     pub fn start(options: CoordinatorOptions) -> Result<(Self, CoordinatorHandle), OpenError> {
         let settings = Settings::new(options.cluster_id.clone(), options.config.clone());
+        let (cluster_id, node_id) = (options.cluster_id.clone(), options.node_id);
+        let monotonic = options.monotonic.clone();
         let (opened, entropy) = open(options)?;
         let published = opened.machine.published.clone();
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
@@ -137,13 +143,24 @@ impl Coordinator {
                 }
             };
             joined.send(Ok(())).expect("it waits below");
-            let driver =
-                Driver { quorum, settings, published: shown, queue, entropy, fenced: None, next: None };
+            let driver = Driver {
+                quorum,
+                settings,
+                published: shown,
+                queue,
+                entropy,
+                monotonic,
+                fenced: None,
+                next: None,
+                office: None,
+                resident: None,
+            };
             runtime.block_on(driver.run())
         };
         let thread = Some(std::thread::Builder::new().name("metadata".to_owned()).spawn(run)?);
         joining.recv().unwrap_or_else(|_| Err(OpenError::Raft("its thread panicked".to_owned())))?;
-        let handle = CoordinatorHandle::new(sender.clone(), published);
+        let local = Local { queue: sender.clone(), published };
+        let handle = CoordinatorHandle::new(local, cluster_id, node_id);
         Ok((Self { queue: sender, thread }, handle))
     }
 
@@ -288,6 +305,11 @@ fn write_first_entries(
 fn system_clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn monotonic_clock() -> Arc<dyn Fn() -> i64 + Send + Sync> {
+    let began = tokio::time::Instant::now();
+    Arc::new(move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
 fn system_entropy() -> u64 {

@@ -5,15 +5,19 @@
 //! [`MetadataFeed`]. For now the quorum is the one node inside the broker's process. Must never know what is in a partition.
 
 mod coordinator;
+mod decision;
 mod driver;
 mod entry;
 mod error;
 mod feed;
 mod handle;
 mod hard_state;
+mod leadership;
 pub mod limits;
+mod local;
 mod metadata_log;
 mod raft;
+mod remote;
 mod reserve;
 
 pub use coordinator::{
@@ -26,6 +30,7 @@ pub use handle::{Committed, CoordinatorHandle};
 pub use hard_state::HardStateError;
 pub use raft::membership::MembershipError;
 pub use raft::snapshot::SnapshotError;
+pub use remote::RemoteOptions;
 
 #[cfg(test)]
 mod tests;
