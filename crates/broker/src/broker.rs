@@ -194,6 +194,9 @@ async fn join(
     listeners: &[Listener],
     shell: &Shell,
 ) -> anyhow::Result<Joined> {
+    // One who is told to be one of several must not come up as a cluster of its own, and take writes that are believed replicated.
+    let is_alone = config.quorum.voters.len() < 2 && config.quorum.bootstrap_servers.len() < 2;
+    anyhow::ensure!(config.roles.controller && is_alone, "clusters of several nodes are not served yet");
     let Opened { directories, found, cluster_id } = open_directories(config, files)?;
     let directory_ids: Vec<Uuid> = directories.iter().map(|d| d.meta().directory_id).collect();
     let previous_epoch = directories.iter().map(LogDirectory::clean_broker_epoch).min().flatten();

@@ -12,10 +12,7 @@ pub mod errors;
 pub mod fetch_sessions;
 pub mod groups;
 pub mod handlers;
-pub mod health;
-pub mod http;
 pub mod limits;
-pub mod logging;
 pub mod logs;
 pub mod maintenance;
 pub mod metrics;
@@ -27,12 +24,13 @@ pub mod producer_ids;
 pub mod reconciler;
 pub mod recovery;
 pub mod registration;
-pub mod shutdown;
+pub mod replication;
 pub mod state;
 pub mod topics;
 
 pub use config::BrokerConfig;
 pub use metrics::Metrics;
+pub use ottla_process::{health, shutdown};
 
 use std::sync::Arc;
 

@@ -2,16 +2,14 @@
 //! additions. Names and labels are put together only when `/metrics` is asked.
 
 pub mod exposition;
-pub mod instruments;
-mod process;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use crate::groups::GroupsView;
+pub use ottla_process::metrics::{Counter, LatencyHistogram};
 
-pub use instruments::{Counter, LatencyHistogram};
+use crate::groups::GroupsView;
 
 /// API keys 0 to 127 have a slot each; all others share the last one.
 const API_SLOTS: usize = 129;

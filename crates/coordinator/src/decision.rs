@@ -94,6 +94,11 @@ pub(crate) trait Decision: Message + Clone + Send + Sync + 'static {
 
     /// Decides it on the working copy.
     fn decide(&self, desk: &mut Desk<'_>, origin: Origin) -> Outcome<Self::Response>;
+
+    /// The broker that says by it that it lives.
+    fn lives(&self) -> Option<BrokerId> {
+        None
+    }
 }
 
 impl Decision for CreateTopicsRequest {
@@ -207,6 +212,10 @@ impl Decision for BrokerHeartbeatRequest {
             *desk.resident = None;
         }
         outcome
+    }
+
+    fn lives(&self) -> Option<BrokerId> {
+        Some(BrokerId(self.broker_id))
     }
 }
 

@@ -14,8 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::decision::{Decision, Desk, Origin, Resident, Rules};
 use crate::error::RequestError;
 use crate::feed::{FeedEntry, FeedError, Published};
+use crate::leadership::Leadership;
 use crate::limits::{GROUP_RECORDS_MAX, GROUP_REQUESTS_MAX};
 use crate::raft::quorum::Quorum;
+use crate::raft::seat::Seat;
 
 /// Tells a waiting request what became of it; `Ok` carries the index up to which the metadata holds its effect.
 pub(crate) type Answer = Box<dyn FnOnce(Result<i64, RequestError>) + Send>;
@@ -46,6 +48,8 @@ pub(crate) struct Proposal {
 /// The task's state.
 pub(crate) struct Driver {
     pub(crate) quorum: Quorum,
+    /// This node's place in the quorum.
+    pub(crate) seat: Arc<Seat>,
     pub(crate) settings: Settings,
     pub(crate) published: Arc<Published>,
     pub(crate) queue: mpsc::Receiver<Command>,
@@ -82,7 +86,7 @@ impl Driver {
     pub(crate) async fn run(mut self) -> Result<(), RequestError> {
         let mut changes = self.quorum.changes();
         loop {
-            self.published.set_leadership(self.quorum.leadership());
+            self.published.set_leadership(Leadership::of(&self.seat));
             self.take_office();
             let wait =
                 self.office.as_ref().map(|office| office.tenure.next_deadline_ms() - (self.monotonic)());

@@ -38,7 +38,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::decision::{Decision, Origin};
 use crate::error::RequestError;
 use crate::feed::MetadataFeed;
-use crate::limits::{REQUEST_TIMEOUT_MS, RETRY_PAUSE_MS};
+use crate::limits::RETRY_PAUSE_MS;
 use crate::local::Local;
 use crate::remote::feed::RemoteFeed;
 use crate::remote::{Attempt, Remote, RemoteOptions};
@@ -67,21 +67,17 @@ pub struct CoordinatorHandle {
 #[derive(Clone, Debug)]
 enum Way {
     /// A coordinator in this process, and the way to its leader where that is another.
-    Local { local: Local, peers: Arc<Remote>, cluster_id: Arc<str> },
+    Local { local: Local, peers: Arc<Remote> },
     /// Coordinators elsewhere.
     Remote(Arc<Remote>),
 }
 
 impl CoordinatorHandle {
-    pub(crate) fn new(local: Local, cluster_id: String, node_id: i32) -> Self {
-        let options = RemoteOptions {
-            cluster_id: Some(cluster_id.clone()),
-            node_id,
-            request_timeout: Duration::from_millis(REQUEST_TIMEOUT_MS),
-            ..RemoteOptions::new(Vec::new(), format!("coordinator-{node_id}"))
-        };
-        let peers = Arc::new(Remote::new(options));
-        Self { way: Way::Local { local, peers, cluster_id: cluster_id.into() } }
+    pub(crate) fn new(local: Local) -> Self {
+        let node_id = local.seat.me.id;
+        let client_id = format!("coordinator-{node_id}");
+        let options = RemoteOptions { node_id, ..RemoteOptions::new(Vec::new(), client_id) };
+        Self { way: Way::Local { local, peers: Arc::new(Remote::new(options)) } }
     }
 
     /// Asks coordinators over the network. Connects when it is first used; must be used inside a runtime.
@@ -127,11 +123,12 @@ impl CoordinatorHandle {
         }
     }
 
-    /// The way to the driver of this process, where it has one.
-    pub(crate) fn local(&self) -> Option<&Local> {
+    /// This node's place in the quorum, where it is one of its nodes.
+    #[cfg(test)]
+    pub(crate) fn seat(&self) -> &crate::raft::seat::Seat {
         match &self.way {
-            Way::Local { local, .. } => Some(local),
-            Way::Remote(_) => None,
+            Way::Local { local, .. } => &local.seat,
+            Way::Remote(_) => panic!("no coordinator in this process"),
         }
     }
 
@@ -145,13 +142,13 @@ impl CoordinatorHandle {
         }
     }
 
-    /// The cluster's id, as soon as a coordinator says it.
+    /// The cluster's id: waits until the coordinator in this process belongs to one, or one elsewhere says it.
     ///
     /// # Errors
-    /// `TimedOut`; `OtherCluster` when it is not the one that was expected.
+    /// `Stopped`, `TimedOut`; `OtherCluster` when it is not the one that was expected.
     pub async fn cluster_id(&self) -> Result<String, RequestError> {
         match &self.way {
-            Way::Local { cluster_id, .. } => Ok(cluster_id.to_string()),
+            Way::Local { local, .. } => local.cluster_id().await,
             Way::Remote(remote) => remote.cluster_id().await,
         }
     }
@@ -316,7 +313,7 @@ impl CoordinatorHandle {
 
     async fn ask<Q: Decision>(&self, request: Q) -> Asked<Q::Response> {
         match &self.way {
-            Way::Local { local, peers, .. } => ask_here_or_there(local, peers, request).await,
+            Way::Local { local, peers } => ask_here_or_there(local, peers, request).await,
             Way::Remote(remote) => remote.ask(&request).await,
         }
     }

@@ -1,5 +1,8 @@
 //! Who leads the metadata quorum, and where its nodes are reached, as this node knows it.
 
+use crate::raft::seat::Seat;
+use crate::raft::{VoterId, VoterNode};
+
 /// What a node knows of its quorum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leadership {
@@ -35,6 +38,32 @@ impl NodeAddress {
 }
 
 impl Leadership {
+    /// As it is now.
+    pub(crate) fn of(seat: &Seat) -> Self {
+        let view = seat.view();
+        let address = |id: &VoterId, logged: &VoterNode| {
+            let endpoint = if *id == seat.me {
+                seat.node.endpoints.first().cloned()
+            } else {
+                seat.endpoint(*id, logged)
+            };
+            let (host, port) = endpoint.map_or_else(Default::default, |found| (found.host, found.port));
+            NodeAddress { id: id.id, host, port }
+        };
+        let mut leader = None;
+        let mut nodes = Vec::new();
+        for (id, node) in view.members.nodes() {
+            let node = address(id, node);
+            if view.leader == Some(*id) {
+                leader = Some(node.clone());
+            }
+            if !node.host.is_empty() {
+                nodes.push(node);
+            }
+        }
+        Self { term: view.term, own_id: seat.me.id, leader, nodes }
+    }
+
     /// Whether another node can be asked.
     pub(crate) fn has_others(&self) -> bool {
         self.nodes.iter().any(|node| node.id != self.own_id)

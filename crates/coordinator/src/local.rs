@@ -10,12 +10,15 @@ use crate::driver::{Answer, Command, Proposal};
 use crate::error::RequestError;
 use crate::feed::{LocalFeed, Published};
 use crate::handle::Committed;
+use crate::raft::seat::Seat;
 
 /// Asks the coordinator of this process, and nobody else.
 #[derive(Clone, Debug)]
 pub(crate) struct Local {
     pub(crate) queue: mpsc::Sender<Command>,
     pub(crate) published: Arc<Published>,
+    /// This node's place in the quorum.
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl Local {
@@ -49,6 +52,19 @@ impl Local {
         };
         self.queue.send(Command::Decide(proposal)).await.map_err(|_| RequestError::Stopped)?;
         answer.await.map_err(|_| RequestError::Stopped)?
+    }
+
+    /// The cluster that this node belongs to; waits until it does.
+    ///
+    /// # Errors
+    /// When the coordinator has stopped before.
+    pub(crate) async fn cluster_id(&self) -> Result<String, RequestError> {
+        let mut cluster_id = self.seat.cluster_id();
+        let known = cluster_id.wait_for(Option::is_some);
+        tokio::select! {
+            known = known => known.map_err(|_| RequestError::Stopped)?.clone().ok_or(RequestError::Stopped),
+            () = self.queue.closed() => Err(RequestError::Stopped),
+        }
     }
 
     /// Committed entries from `from` on.

@@ -19,11 +19,10 @@ use tokio::sync::Notify;
 use super::disk::{Disk, DiskHandle, Order};
 use super::log_store::LogStore;
 use super::machine::{Machine, Shared};
-use super::{Change, Raft, Types, VoterId, VoterNode, alias, config, is_alone, to_i64};
+use super::{Change, Raft, Types, VoterId, alias, config, is_alone, to_i64};
 use crate::entry::{EntryKind, LogEntry};
 use crate::error::{OpenError, RequestError};
 use crate::feed::{FeedEntry, FeedError};
-use crate::leadership::{Leadership, NodeAddress};
 
 /// How long a quorum of one may take to take the lead: it needs a few syncs.
 const LEAD_DEADLINE: Duration = Duration::from_secs(60);
@@ -115,29 +114,6 @@ impl Quorum {
         let term = self.raft.as_leader().ok()?.term();
         let applied = self.raft.metrics().borrow_watched().last_applied?;
         (applied.committed_leader_id().term == term).then_some(term)
-    }
-
-    /// Who leads, as far as this node knows.
-    pub(crate) fn leadership(&self) -> Leadership {
-        let metrics = self.raft.server_metrics().borrow_watched().clone();
-        let members = metrics.membership_config.membership();
-        let address = |id: &VoterId, node: &VoterNode| {
-            let endpoint = node.endpoints.first();
-            NodeAddress {
-                id: id.id,
-                host: endpoint.map_or_else(String::new, |endpoint| endpoint.host.clone()),
-                port: endpoint.map_or(0, |endpoint| endpoint.port),
-            }
-        };
-        let leader =
-            metrics.current_leader.and_then(|id| members.get_node(&id).map(|node| address(&id, node)));
-        let nodes = members.nodes().map(|(id, node)| address(id, node));
-        Leadership {
-            term: metrics.vote.leader_id.term,
-            own_id: self.me.id,
-            leader,
-            nodes: nodes.filter(|node| !node.host.is_empty()).collect(),
-        }
     }
 
     /// Tells when something changes that leading depends on.

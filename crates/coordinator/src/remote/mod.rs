@@ -222,6 +222,8 @@ impl Remote {
                 let answered: Result<FetchMetadataResponse, _> =
                     line.call(&address, ApiKey::FetchMetadata, &body, until).await;
                 match answered {
+                    // It has not joined any yet.
+                    Ok(response) if response.cluster_id.is_empty() => {}
                     Ok(response) => match self.learn_from(&response) {
                         Ok(()) => return Ok(response.cluster_id.to_string()),
                         Err(own) => {
@@ -250,6 +252,9 @@ impl Remote {
     /// # Errors
     /// The cluster that it should belong to, when it does not.
     fn learn_from(&self, response: &FetchMetadataResponse) -> Result<(), String> {
+        if response.cluster_id.is_empty() {
+            return Ok(());
+        }
         let mut state = self.state();
         let own = state.cluster_id.get_or_insert_with(|| response.cluster_id.to_string());
         if *own != *response.cluster_id {

@@ -349,7 +349,7 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("1"),
         ClusterWide,
         AtLeast(1),
-        NotUsed("a partition has one replica until brokers form clusters"),
+        Honoured("Default of the topic key of that name."),
     ),
     Key::new(
         "num.partitions",

@@ -87,6 +87,15 @@ fn silence_fences_after_the_session_and_not_before() {
 }
 
 #[test]
+fn a_session_is_as_long_as_it_is_set() {
+    let mut c = Cluster::new(2, &[("broker.session.timeout.ms", "700")]);
+    c.pass(699, &[2]);
+    c.check("");
+    c.pass(1, &[2]);
+    c.check("broker 1 is fenced: it was not heard of any more");
+}
+
+#[test]
 fn a_reset_connection_fences_unless_another_is_there_or_comes() {
     let mut c = Cluster::with_topic(2, &[1, 2]);
     let (one, epoch) = (BrokerId(1), c.epoch(1));

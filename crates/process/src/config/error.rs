@@ -25,7 +25,7 @@ impl std::fmt::Display for BadValue {
     }
 }
 
-/// A configuration the broker cannot start with.
+/// A configuration that a process cannot start with.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value is not what its key wants.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub enum Reason {
     /// SIGTERM or SIGINT (the signal's name).
     Signal(&'static str),
-    /// The broker cannot go on, with the cause; the process ends with exit code 1.
+    /// The process cannot go on, with the cause; the process ends with exit code 1.
     Fatal(String),
 }
 

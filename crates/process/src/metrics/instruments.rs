@@ -65,3 +65,19 @@ impl LatencyHistogram {
         bounds.zip(self.buckets.iter().map(|bucket| bucket.load(Relaxed))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        let histogram = LatencyHistogram::default();
+        histogram.observe(Duration::from_micros(25));
+        histogram.observe(Duration::from_nanos(25_001));
+        histogram.observe(Duration::ZERO);
+        let counts: Vec<u64> = histogram.buckets().iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts[..3], [2, 1, 0]);
+        assert_eq!(histogram.count(), 3);
+    }
+}

@@ -17,8 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::HttpListener;
 use crate::health::{self, Health};
-use crate::metrics::exposition;
-use crate::{Metrics, Shell};
+use crate::metrics::CONTENT_TYPE;
 
 /// The running listener.
 #[derive(Debug)]
@@ -37,10 +36,26 @@ pub struct BindError {
     error: std::io::Error,
 }
 
+/// What the listener tells.
+#[derive(Clone)]
+pub struct Told {
+    /// The program's name.
+    pub program: &'static str,
+    /// What `/healthz` and `/readyz` answer.
+    pub health: Arc<Health>,
+    /// Puts the text of `/metrics` together, on a thread that may block.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Told").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Shared {
-    metrics: Arc<Metrics>,
-    health: Arc<Health>,
+    told: Told,
     /// One scrape at a time: a source of sizes that hangs must not gather threads.
     scraping: Arc<AtomicBool>,
 }
@@ -50,7 +65,7 @@ struct Shared {
 ///
 /// # Errors
 /// When the configured address cannot be bound.
-pub async fn start(listener: HttpListener, shell: &Shell) -> Result<Option<HttpServer>, BindError> {
+pub async fn start(listener: HttpListener, told: Told) -> Result<Option<HttpServer>, BindError> {
     let Some(address) = listener.address else {
         return Ok(None);
     };
@@ -63,8 +78,7 @@ pub async fn start(listener: HttpListener, shell: &Shell) -> Result<Option<HttpS
         }
     };
     let address = bound.local_addr().map_err(|error| BindError { address, error })?;
-    let shared =
-        Shared { metrics: shell.metrics.clone(), health: shell.health.clone(), scraping: Arc::default() };
+    let shared = Shared { told, scraping: Arc::default() };
     let task = tokio::spawn(async move {
         let served = axum::serve(limits::LimitedListener::new(bound), routes(shared)).await;
         if let Err(error) = served {
@@ -100,18 +114,18 @@ fn routes(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-async fn index() -> &'static str {
-    concat!("ottla-broker ", env!("CARGO_PKG_VERSION"), "\n/healthz\n/readyz\n/metrics\n")
+async fn index(State(shared): State<Shared>) -> String {
+    format!("{} {}\n/healthz\n/readyz\n/metrics\n", shared.told.program, env!("CARGO_PKG_VERSION"))
 }
 
 /// 200 as long as the process can answer; the body tells the state.
 async fn healthz(State(shared): State<Shared>) -> String {
-    format!("{}\n", shared.health.state())
+    format!("{}\n", shared.told.health.state())
 }
 
 /// 200 when requests are served, otherwise 503.
 async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
-    let state = shared.health.state();
+    let state = shared.told.health.state();
     let status = match state {
         health::State::Ready | health::State::Degraded(_) => StatusCode::OK,
         health::State::Starting | health::State::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -125,12 +139,12 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     }
     // On a thread of its own: the sizes of the logs may wait for a partition's lock.
     let text = tokio::task::spawn_blocking(move || {
-        let text = exposition::text(&shared.metrics);
+        let text = (shared.told.metrics)();
         shared.scraping.store(false, Ordering::Release);
         text
     });
     match text.await {
-        Ok(text) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be gathered\n").into_response(),
     }
 }
@@ -141,16 +155,9 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::metrics::LogsView;
-    use crate::shutdown::Shutdown;
 
-    fn shell() -> Shell {
-        Shell {
-            metrics: Arc::new(Metrics::new()),
-            health: Arc::new(Health::default()),
-            control: tokio::runtime::Handle::current(),
-            shutdown: Shutdown::new(),
-        }
+    fn told(metrics: impl Fn() -> String + Send + Sync + 'static) -> Told {
+        Told { program: "test", health: Arc::new(Health::default()), metrics: Arc::new(metrics) }
     }
 
     fn anywhere(explicit: bool) -> HttpListener {
@@ -169,8 +176,8 @@ mod tests {
 
     #[tokio::test]
     async fn ready_follows_the_state_and_healthy_does_not() {
-        let shell = shell();
-        let server = start(anywhere(true), &shell).await.unwrap().unwrap();
+        let told = told(String::new);
+        let server = start(anywhere(true), told.clone()).await.unwrap().unwrap();
         let states = [
             (health::State::Starting, 503, "starting\n"),
             (health::State::Ready, 200, "ready\n"),
@@ -178,7 +185,7 @@ mod tests {
             (health::State::Stopping, 503, "stopping\n"),
         ];
         for (state, status, text) in states {
-            shell.health.set(state);
+            told.health.set(state);
             let (head, body) = get(&server, "/readyz").await;
             assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
             assert_eq!(body, text);
@@ -191,18 +198,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_scrape_that_hangs_does_not_gather_others() {
-        let shell = shell();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let (entered, inside) = tokio::sync::oneshot::channel();
         let (held, entered) = (std::sync::Mutex::new(held), std::sync::Mutex::new(Some(entered)));
-        shell.metrics.set_logs(move || {
+        let told = told(move || {
             if let Some(entered) = entered.lock().unwrap().take() {
                 entered.send(()).unwrap();
                 held.lock().unwrap().recv().unwrap();
             }
-            LogsView::default()
+            "# EOF\n".to_owned()
         });
-        let server = Arc::new(start(anywhere(true), &shell).await.unwrap().unwrap());
+        let server = Arc::new(start(anywhere(true), told).await.unwrap().unwrap());
         let first = tokio::spawn({
             let server = server.clone();
             async move { get(&server, "/metrics").await }
@@ -219,12 +225,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_default_port_is_not_fatal_and_a_configured_one_is() {
-        let shell = shell();
+        let told = || told(String::new);
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Some(taken.local_addr().unwrap());
-        assert!(start(HttpListener { address, explicit: false }, &shell).await.unwrap().is_none());
-        let error = start(HttpListener { address, explicit: true }, &shell).await.unwrap_err().to_string();
+        assert!(start(HttpListener { address, explicit: false }, told()).await.unwrap().is_none());
+        let error = start(HttpListener { address, explicit: true }, told()).await.unwrap_err().to_string();
         assert!(error.contains("ottla.http.listener") && error.contains("in use"), "{error}");
-        assert!(start(HttpListener { address: None, explicit: true }, &shell).await.unwrap().is_none());
+        assert!(start(HttpListener { address: None, explicit: true }, told()).await.unwrap().is_none());
     }
 }

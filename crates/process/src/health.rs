@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::BrokerConfig;
+use crate::config::{self, Reader, StaticSettings};
 use crate::options::HealthArgs;
 
 /// Where the process stands.
@@ -22,7 +22,7 @@ pub enum State {
     Stopping,
 }
 
-/// The state, shared between the broker and the HTTP listener.
+/// The state, shared between the service and the HTTP listener.
 #[derive(Debug)]
 pub struct Health {
     /// Guards the state alone; never held across anything that blocks.
@@ -57,7 +57,7 @@ impl Health {
         }
     }
 
-    /// The start is done: `Ready`, unless the broker has already set something else.
+    /// The start is done: `Ready`, unless something else was set already.
     pub fn set_started(&self) {
         let mut current = self.state.lock().expect("no panic while it is held");
         if *current == State::Starting {
@@ -85,10 +85,10 @@ impl std::fmt::Display for State {
 /// An answer longer than that is not ours.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// The subcommand `health`: 0 when the broker is ready (or, with `--live`, lives), otherwise 1 with the reason on standard error.
+/// The subcommand `health`: 0 when the process is ready (or, with `--live`, lives), otherwise 1 with the reason on standard error.
 /// No other code, because Docker reserves them.
-pub fn ask(args: &HealthArgs, config: impl FnOnce() -> anyhow::Result<BrokerConfig>) -> ExitCode {
-    let answer = address(args, config).and_then(|address| {
+pub fn ask(args: &HealthArgs, settings: impl FnOnce() -> anyhow::Result<StaticSettings>) -> ExitCode {
+    let answer = address(args, settings).and_then(|address| {
         let path = if args.live { "/healthz" } else { "/readyz" };
         let timeout = Duration::from_millis(args.timeout_ms.max(1));
         get(address, path, timeout)
@@ -107,7 +107,7 @@ pub fn ask(args: &HealthArgs, config: impl FnOnce() -> anyhow::Result<BrokerConf
 /// Where to ask: the argument, or the listener of the configuration, on this machine where it listens on all interfaces.
 fn address(
     args: &HealthArgs,
-    config: impl FnOnce() -> anyhow::Result<BrokerConfig>,
+    settings: impl FnOnce() -> anyhow::Result<StaticSettings>,
 ) -> anyhow::Result<SocketAddr> {
     if let Some(text) = &args.address {
         let mut addresses = text.to_socket_addrs().map_err(|error| {
@@ -115,7 +115,8 @@ fn address(
         })?;
         return addresses.next().ok_or_else(|| anyhow::anyhow!("--address {text}: no such host"));
     }
-    let listener = config()?.http_listener.address;
+    let settings = settings()?;
+    let listener = config::http_listener(&Reader::new(&settings)?)?.address;
     let mut address = listener.ok_or_else(|| {
         anyhow::anyhow!(
             "ottla.http.listener is empty, so that there is nothing to ask; set it, or give --address"
@@ -169,10 +170,7 @@ mod tests {
         };
         let asked = |listener: &str| {
             let text = format!("ottla.http.listener={listener}");
-            address(&args(None), || {
-                let settings = crate::config::StaticSettings::gather(None, [], std::slice::from_ref(&text))?;
-                Ok(BrokerConfig::from_settings(settings)?)
-            })
+            address(&args(None), || Ok(StaticSettings::gather(None, [], std::slice::from_ref(&text))?))
         };
         assert_eq!(asked("0.0.0.0:99").unwrap().to_string(), "127.0.0.1:99");
         assert_eq!(asked("[::]:99").unwrap().to_string(), "[::1]:99");

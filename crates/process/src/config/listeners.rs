@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::error::ConfigError;
+use super::quorum::Roles;
 use super::reader::Reader;
 
 /// How a listener protects its connections.
@@ -89,33 +90,103 @@ struct Endpoint {
 }
 
 const FORM: &str = "write NAME://host:port, for example PLAINTEXT://0.0.0.0:9092, several between commas";
+const CONTROLLERS: &str = "controller.listener.names";
 const LISTENERS: &str = "listeners";
 const ADVERTISED: &str = "advertised.listeners";
 const MAP: &str = "listener.security.protocol.map";
 
+/// What a node listens on and what it tells others of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listeners {
+    /// For clients and other brokers: those that `controller.listener.names` does not name.
+    pub clients: Vec<Listener>,
+    /// For coordinators and their callers; empty where the node has not the role controller.
+    pub controllers: Vec<Listener>,
+    /// What clients are told; a listener may be without one, then it is not advertised.
+    pub advertised: Vec<AdvertisedListener>,
+    /// What coordinators and brokers are told, in the order of `controllers`.
+    pub advertised_controllers: Vec<AdvertisedListener>,
+    /// Name of the listener on which other brokers reach this one; empty where the node has not the role broker.
+    pub inter_broker: String,
+}
+
 /// The listeners to serve and what is advertised, after all rules.
 ///
 /// # Errors
-/// The first rule broken: syntax, a name or port used twice, a protocol that is not served, an address nobody can reach.
-pub(super) fn read(r: &Reader<'_>) -> Result<(Vec<Listener>, Vec<AdvertisedListener>), ConfigError> {
-    let controllers: Vec<String> =
-        r.list("controller.listener.names").iter().map(|name| name.to_uppercase()).collect();
+/// The first rule broken: syntax, a name or port used twice, a protocol that is not served, an address nobody can reach, a listener
+/// that a role needs or that no role wants.
+pub fn read(r: &Reader<'_>, roles: Roles) -> Result<Listeners, ConfigError> {
+    let controllers: Vec<String> = r.list(CONTROLLERS).iter().map(|name| name.to_uppercase()).collect();
     let for_clients = |endpoint: &Endpoint| !controllers.contains(&endpoint.name);
     let all = endpoints(r, LISTENERS)?;
     check_ports(r, &all)?;
     let protocols = protocols(r)?;
-    let mut listeners = Vec::new();
-    for endpoint in all.into_iter().filter(for_clients) {
-        let protocol = protocol(r, &protocols, &endpoint.name)?;
+    let mut read = Listeners::default();
+    for endpoint in all {
+        let is_for_clients = for_clients(&endpoint);
+        // As in Kafka, a controller listener needs no entry in the map.
+        let protocol = match protocols.get(&endpoint.name) {
+            None if !is_for_clients => SecurityProtocol::Plaintext,
+            _ => protocol(r, &protocols, &endpoint.name)?,
+        };
         let Endpoint { name, host, port } = endpoint;
+        let listeners = if is_for_clients { &mut read.clients } else { &mut read.controllers };
         listeners.push(Listener { name, host, port, protocol });
     }
-    if listeners.is_empty() {
-        return Err(r.bad(LISTENERS, "no listener for clients is left", FORM));
+    check_roles(r, roles, &read)?;
+    if roles.broker {
+        read.inter_broker = inter_broker(r, &read.clients)?;
+        read.advertised = advertised(r, &read.clients, for_clients)?;
     }
-    check_inter_broker(r, &listeners)?;
-    let advertised = advertised(r, &listeners, for_clients)?;
-    Ok((listeners, advertised))
+    if roles.controller && !read.controllers.is_empty() {
+        read.advertised_controllers =
+            advertised_controllers(r, &read.controllers, |endpoint| !for_clients(endpoint))?;
+    }
+    Ok(read)
+}
+
+/// A role has its listeners, and no listener is without a role.
+fn check_roles(r: &Reader<'_>, roles: Roles, read: &Listeners) -> Result<(), ConfigError> {
+    match (roles.broker, read.clients.first()) {
+        (true, None) => return Err(r.bad(LISTENERS, "no listener for clients is left", FORM)),
+        (false, Some(Listener { name, .. })) => {
+            let reason = format!(
+                "a node without the role broker serves no clients, and {CONTROLLERS} does not name {name}"
+            );
+            return Err(r.bad(LISTENERS, reason, format!("add {name} to {CONTROLLERS}")));
+        }
+        (true, Some(_)) | (false, None) => {}
+    }
+    match read.controllers.first() {
+        Some(Listener { name, .. }) if !roles.controller => {
+            let reason = format!("a node without the role controller does not serve {name}");
+            Err(r.bad(LISTENERS, reason, format!("leave {name} out; {CONTROLLERS} may name it")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is told of the controller listeners: what `advertised.listeners` has of them, else the listeners themselves.
+fn advertised_controllers(
+    r: &Reader<'_>,
+    listeners: &[Listener],
+    is_controller: impl Fn(&Endpoint) -> bool,
+) -> Result<Vec<AdvertisedListener>, ConfigError> {
+    let told = if r.list(ADVERTISED).is_empty() { Vec::new() } else { endpoints(r, ADVERTISED)? };
+    let told: Vec<Endpoint> = told.into_iter().filter(is_controller).collect();
+    let mut advertised = Vec::new();
+    for Listener { name, host, port, .. } in listeners {
+        let told = told.iter().find(|endpoint| endpoint.name == *name);
+        let (key, host, port) = match told {
+            Some(told) => (ADVERTISED, told.host.clone(), told.port),
+            None => (LISTENERS, host.clone(), *port),
+        };
+        // Other nodes may know it by the quorum's configuration, so that an address nobody can reach is no error here.
+        let is_any = host.is_empty() || matches!(host.as_str(), "0.0.0.0" | "::");
+        let host = if is_any { own_host_name(r, key)? } else { host };
+        advertised.push(AdvertisedListener { name: name.clone(), host, port });
+    }
+    Ok(advertised)
 }
 
 fn advertised(
@@ -238,12 +309,23 @@ fn protocol(
     }
 }
 
-fn check_inter_broker(r: &Reader<'_>, listeners: &[Listener]) -> Result<(), ConfigError> {
+/// `inter.broker.listener.name`, else the first listener with `security.inter.broker.protocol`.
+fn inter_broker(r: &Reader<'_>, listeners: &[Listener]) -> Result<String, ConfigError> {
     let key = "inter.broker.listener.name";
-    match r.text(key).map(|name| name.to_uppercase()) {
-        Some(name) if !name.is_empty() && !listeners.iter().any(|listener| listener.name == name) => {
-            Err(r.bad(key, format!("there is no listener {name}"), "name one of listeners"))
-        }
-        _ => Ok(()),
+    if let Some(name) = r.text(key).map(|name| name.to_uppercase()).filter(|name| !name.is_empty()) {
+        return match listeners.iter().find(|listener| listener.name == name) {
+            Some(listener) => Ok(listener.name.clone()),
+            None => Err(r.bad(key, format!("there is no listener {name}"), "name one of listeners")),
+        };
     }
+    let key = "security.inter.broker.protocol";
+    let protocol = r.text(key).expect("it has a default");
+    let protocol = SecurityProtocol::from_name(&protocol).ok_or_else(|| {
+        r.bad(key, "this is not a security protocol", "write PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    })?;
+    let first = listeners.iter().find(|listener| listener.protocol == protocol);
+    first.map(|listener| listener.name.clone()).ok_or_else(|| {
+        let reason = format!("no listener has the protocol {}", protocol.name());
+        r.bad(key, reason, "name one of listeners in inter.broker.listener.name")
+    })
 }

@@ -6,7 +6,7 @@ use std::fs;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::exposition::gauge;
+use super::gauge;
 
 #[derive(Debug)]
 pub(super) struct ProcessCollector;

@@ -3,8 +3,6 @@
 
 use ottla_cluster::config::{Key, Status, broker_key, broker_keys, topic_key};
 
-use super::error::ConfigError;
-use super::reader::Reader;
 use super::sources::StaticSettings;
 
 /// One line for the log.
@@ -123,22 +121,4 @@ fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
         }
     }
     Some(row[b.len()]).filter(|&found| found <= most)
-}
-
-/// A node that is told to be one of several, or a controller alone, would come up as a cluster of its own and take writes that
-/// the operator believes replicated. It does not start.
-pub(super) fn refuse_clusters(r: &Reader<'_>) -> Result<(), ConfigError> {
-    for key in ["controller.quorum.voters", "controller.quorum.bootstrap.servers"] {
-        if r.list(key).len() > 1 {
-            let advice = format!("leave {key} out to run this node on its own");
-            return Err(r.bad(key, "clusters of several nodes are not served yet", advice));
-        }
-    }
-    let key = "process.roles";
-    let roles = r.list(key);
-    if !roles.is_empty() && !roles.iter().any(|role| role == "broker") {
-        let advice = "write broker,controller, or leave it out: the coordinator runs inside the broker";
-        return Err(r.bad(key, "a node without the role broker is not served yet", advice));
-    }
-    Ok(())
 }
