@@ -24,6 +24,7 @@ pub mod producer_ids;
 pub mod reconciler;
 pub mod recovery;
 pub mod registration;
+pub mod replication;
 pub mod state;
 pub mod topics;
 

@@ -89,6 +89,29 @@ pub enum OpenError {
     /// The Raft library does not start on what is there.
     #[error("the metadata quorum cannot be joined: {0}")]
     Raft(String),
+    /// The configuration makes no quorum.
+    #[error("{0}")]
+    Quorum(String),
+    /// A former member has lost its metadata log, and is told of no quorum that it could join.
+    #[error(
+        "this directory belonged to a member of cluster {cluster_id}, but its metadata log is gone: it founds no other cluster; \
+         configure controller.quorum.bootstrap.servers to join the one that there is"
+    )]
+    Wiped {
+        /// The cluster.
+        cluster_id: String,
+    },
+    /// The mark of a member cannot be used.
+    #[error("{path} is damaged: {why}")]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The directory's identity cannot be read.
+    #[error("{0}")]
+    Meta(#[from] ottla_storage::meta::MetaError),
     /// Files, or the threads, could not be made.
     #[error("the coordinator cannot be started: {0}")]
     Io(#[from] io::Error),

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::driver::{Answer, Command, Proposal};
 use crate::error::RequestError;
 use crate::feed::{MetadataFeed, Published};
+use crate::raft::seat::Seat;
 
 /// An answer that is true: what it says is on disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,7 @@ pub struct Committed<R> {
 pub struct CoordinatorHandle {
     queue: mpsc::Sender<Command>,
     published: Arc<Published>,
+    seat: Arc<Seat>,
 }
 
 /// How a request is queued.
@@ -46,8 +48,26 @@ struct Flags {
 }
 
 impl CoordinatorHandle {
-    pub(crate) fn new(queue: mpsc::Sender<Command>, published: Arc<Published>) -> Self {
-        Self { queue, published }
+    pub(crate) fn new(queue: mpsc::Sender<Command>, published: Arc<Published>, seat: Arc<Seat>) -> Self {
+        Self { queue, published, seat }
+    }
+
+    /// The cluster that this node belongs to; waits until it does.
+    ///
+    /// # Errors
+    /// When the coordinator has stopped before.
+    pub async fn cluster_id(&self) -> Result<String, RequestError> {
+        let mut cluster_id = self.seat.cluster_id();
+        let known = cluster_id.wait_for(Option::is_some);
+        tokio::select! {
+            known = known => known.map_err(|_| RequestError::Stopped)?.clone().ok_or(RequestError::Stopped),
+            () = self.queue.closed() => Err(RequestError::Stopped),
+        }
+    }
+
+    /// This node's place in the quorum.
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     /// The metadata as it is committed now.

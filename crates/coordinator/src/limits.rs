@@ -1,5 +1,7 @@
 //! Bounds of the coordinator.
 
+use std::time::Duration;
+
 /// Requests that wait to be decided; more wait at the sender.
 pub const QUEUE_REQUESTS_MAX: usize = 4096;
 /// Requests that are decided together and become one log entry.
@@ -32,10 +34,32 @@ pub const RECENT_ENTRIES_MAX: usize = 64;
 pub const RECENT_BYTES_MAX: usize = 1024 * 1024;
 /// A follower that hears nothing for so long asks for votes, at the earliest. Shorter ones cost leaders their office on a busy
 /// machine.
-pub const ELECTION_TIMEOUT_MS_MIN: u64 = 1000;
+pub const ELECTION_TIMEOUT_MS_MIN: u64 = 500;
 /// At the latest.
-pub const ELECTION_TIMEOUT_MS_MAX: u64 = 2000;
+pub const ELECTION_TIMEOUT_MS_MAX: u64 = 1000;
 /// How often a leader says that it lives.
-pub const HEARTBEAT_MS: u64 = 250;
+pub const HEARTBEAT_MS: u64 = 125;
 /// Size of one batch of records in a snapshot.
 pub const SNAPSHOT_BATCH_BYTES: usize = 256 * 1024;
+/// Size of a request to a controller listener.
+pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// How long a stop waits for replies that are not ready or not written.
+pub const DRAIN_MAX: Duration = Duration::from_millis(200);
+/// How long a connection to another coordinator may take to come about.
+pub const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long another coordinator may take to answer, where the library sets no shorter time.
+pub const PEER_REQUEST_MAX: Duration = Duration::from_secs(10);
+/// Pause after another coordinator could not be reached.
+pub const PEER_BACKOFF: Duration = Duration::from_millis(100);
+/// Bytes of a snapshot that are sent at once.
+pub const SNAPSHOT_PIECE_BYTES: usize = 1024 * 1024;
+/// Bytes of a snapshot that is taken from another coordinator.
+pub const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Nodes that are remembered because they said something.
+pub const KNOWN_NODES_MAX: usize = 64;
+/// How often a node that seeks its quorum says hello.
+pub const HELLO_INTERVAL: Duration = Duration::from_millis(200);
+/// How long an answer to a hello may take, with the connection.
+pub const HELLO_MAX: Duration = Duration::from_millis(1500);
+/// How often a node that seeks its quorum says in the log what it waits for.
+pub const HELLO_LOG_INTERVAL: Duration = Duration::from_secs(10);
