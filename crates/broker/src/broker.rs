@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::Context;
+use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
 use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
 use ottla_protocol::ids::{BrokerId, Uuid};
@@ -331,6 +332,9 @@ async fn follow(
             () = stop.cancelled() => return Ok(()),
         };
         let (image, delta) = followed.apply(&entries)?;
+        if !delta.features_changed.is_empty() {
+            Features::known().check(&image)?;
+        }
         let image = Arc::new(image);
         let (become_it, applied) = (become_it.clone(), image.clone());
         tokio::task::spawn_blocking(move || become_it(&applied, &delta)).await?;

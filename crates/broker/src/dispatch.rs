@@ -190,6 +190,9 @@ impl Dispatch {
             ApiKey::DescribeTopicPartitions => {
                 call.reply(&handlers::describe_topic_partitions::handle(state, &decode(r, version)?))
             }
+            ApiKey::ListConfigResources => {
+                call.reply(&handlers::list_config_resources::handle(state, &decode(r, version)?, version))
+            }
             ApiKey::ListGroups => call.reply(&handlers::list_groups::handle(state, &decode(r, version)?)),
             ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle(
                 state,
