@@ -1,11 +1,15 @@
 //! What an administrator can do.
 
 mod configs;
+mod explain;
 mod groups;
+mod quorum;
 mod topics;
 
 pub use configs::{ConfigChange, ConfigEntry, Resource};
+pub use explain::{GroupEvent, GroupExplanation, PartitionExplanation};
 pub use groups::{DescribedGroup, GroupListing, GroupMember};
+pub use quorum::{Quorum, QuorumNode};
 pub use topics::{ClusterInfo, LogDirectory, NewTopic};
 
 use std::collections::BTreeMap;
