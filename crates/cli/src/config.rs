@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use ottla_client_sdk::{ConfigChange, ConfigEntry, Resource};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments;
+use crate::failure::NotFound;
 use crate::output::Column;
 use crate::session::Session;
 
@@ -76,13 +77,18 @@ enum Kind {
 }
 
 impl Of {
-    fn resource(&self) -> Result<Resource> {
+    async fn resource(&self, session: &Session) -> Result<Resource> {
         match self.kind {
             Kind::Topic => Ok(Resource::Topic(self.name.clone())),
             Kind::Broker => {
-                let id = self.name.parse();
-                id.map(Resource::Broker)
-                    .with_context(|| format!("{:?} is no broker's id: `ottla cluster` shows them", self.name))
+                let absent =
+                    || NotFound(format!("there is no broker {}: `ottla cluster` shows them", self.name));
+                let id: i32 = self.name.parse().map_err(|_error| absent())?;
+                let cluster = session.admin().describe_cluster().await?;
+                match cluster.brokers.iter().any(|broker| broker.id == id) {
+                    true => Ok(Resource::Broker(id)),
+                    false => Err(absent().into()),
+                }
             }
         }
     }
@@ -120,11 +126,11 @@ pub async fn run(command: ConfigCommand, session: &mut Session) -> Result<ExitCo
 }
 
 async fn describe(of: &Of, keys: &[String], all: bool, session: &mut Session) -> Result<()> {
-    let resource = of.resource()?;
+    let resource = of.resource(session).await?;
     let mut entries = session.admin().describe_configs(&resource).await?;
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     if let Some(missing) = keys.iter().find(|key| !entries.iter().any(|entry| entry.key == **key)) {
-        anyhow::bail!("{resource} has no key {missing}: `--all` shows those there are");
+        return Err(NotFound(format!("{resource} has no key {missing}: --all shows those there are")).into());
     }
     let is_wanted = |entry: &&ConfigEntry| match keys {
         [] => all || !entry.is_default,
@@ -154,7 +160,7 @@ async fn describe(of: &Of, keys: &[String], all: bool, session: &mut Session) ->
 }
 
 async fn alter(of: &Of, changes: &[ConfigChange], session: &mut Session) -> Result<()> {
-    let resource = of.resource()?;
+    let resource = of.resource(session).await?;
     session.admin().alter_configs(&resource, changes).await?;
     let row = json!({"resource": resource.to_string(), "result": "altered"});
     session.out.done(&row, &format!("{resource}: altered"))?;

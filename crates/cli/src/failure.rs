@@ -1,5 +1,6 @@
 //! What went wrong, as an exit code and as advice.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 
 use ottla_client_sdk::{Error, ErrorCode};
@@ -15,8 +16,23 @@ pub const UNREACHABLE: u8 = 4;
 /// The cluster refused it.
 pub const REFUSED: u8 = 5;
 
+/// Something that was named does not exist, as this command found out itself.
+#[derive(Debug)]
+pub struct NotFound(pub String);
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
+
 /// The exit code of an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<NotFound>() {
+        return NOT_FOUND;
+    }
     error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map_or(MISUSED, of_cluster)
 }
 
@@ -43,8 +59,12 @@ fn of_cluster(error: &Error) -> u8 {
 
 /// A command that helps, where there is one.
 pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
-    let error = error.chain().find_map(|cause| cause.downcast_ref::<Error>())?;
+    of_error(error.chain().find_map(|cause| cause.downcast_ref::<Error>())?)
+}
+
+fn of_error(error: &Error) -> Option<&'static str> {
     match error {
+        Error::TimedOut { last, .. } => return of_error(last),
         Error::Bootstrap { .. } => {
             return Some("name the cluster with --bootstrap HOST:PORT, or start a broker with `make run`");
         }
@@ -98,5 +118,6 @@ mod tests {
             assert_eq!(exit_code(&anyhow::Error::new(error.clone()).context("more")), code, "{error}");
         }
         assert_eq!(exit_code(&anyhow::anyhow!("own")), MISUSED);
+        assert_eq!(exit_code(&NotFound("none".to_owned()).into()), NOT_FOUND);
     }
 }

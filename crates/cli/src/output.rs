@@ -112,8 +112,9 @@ impl Out {
             }));
         }
         for (index, column) in columns.iter().enumerate() {
+            let mut values = rows.iter().map(|row| row.get(column.key).unwrap_or(&Value::Null));
             let is_number =
-                rows.iter().all(|row| row.get(column.key).is_none_or(|v| v.is_number() || v.is_null()));
+                values.clone().any(Value::is_number) && values.all(|v| v.is_number() || v.is_null());
             let Some(made) = table.column_mut(index) else { continue };
             made.set_padding((0, 2));
             if is_number {

@@ -138,7 +138,7 @@ fn partitions(
             let after = later.iter().find(|after| after.place == read.place);
             let (progress, judged) = judge(group, read, after);
             let reason = match told.map(|told| told.reason.as_str()).filter(|reason| !reason.is_empty()) {
-                Some(told) => format!("{judged}; it is there because {told}"),
+                Some(told) => format!("{judged}; {told}"),
                 None => judged,
             };
             PartitionRow {

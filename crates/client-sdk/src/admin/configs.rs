@@ -183,7 +183,7 @@ impl Admin {
             Resource::Topic(_) => return self.ask_controller(request, versions, judge).await,
             Resource::Broker(id) => *id,
         };
-        let mut retries = Retries::new(Q::NAME, self.client.call_max());
+        let mut retries = Retries::new(Q::NAME.trim_end_matches("Request"), self.client.call_max());
         loop {
             let answer = self.client.call_broker(broker, request, versions).await;
             match answer.and_then(|(response, _)| judge(&response).map(|()| response)) {

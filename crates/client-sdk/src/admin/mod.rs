@@ -66,7 +66,7 @@ impl Admin {
         versions: (i16, i16),
         judge: impl Fn(&R) -> Result<(), Error>,
     ) -> Result<R, Error> {
-        let mut retries = Retries::new(Q::NAME, self.client.call_max());
+        let mut retries = Retries::new(Q::NAME.trim_end_matches("Request"), self.client.call_max());
         loop {
             let answer = match self.client.cluster().controller_id {
                 Some(controller) => self.client.call_broker(controller, request, versions).await,
