@@ -14,7 +14,7 @@ use crate::error::PartitionError;
 use crate::follow::epoch_end;
 use crate::partition::{Inner, Partition};
 use crate::read::ReadLimits;
-use crate::wait::Waiter;
+use crate::wait::Inbox;
 
 /// What time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,14 @@ impl Partition {
         self.lock().replica.handle_lag_limit(lag_ms_max);
     }
 
+    /// First offset of the log and the high watermark, as a follower is told them; `None` when the log is not open.
+    #[must_use]
+    pub fn told_bounds(&self) -> Option<(Offset, Offset)> {
+        let mut inner = self.lock();
+        let high_watermark = inner.replica.high_watermark();
+        inner.open_log().map(|log| (log.start_offset(), high_watermark))
+    }
+
     /// The high watermark that is known here.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
@@ -154,15 +162,16 @@ impl Partition {
         self.lock().replica.leadership().is_some_and(|leadership| leadership.isr.len() <= 1)
     }
 
-    /// Wakes `waiter` when the log has something at `from` or beyond, or the leadership of `epoch` is over.
-    pub fn watch_end(&self, from: Offset, epoch: LeaderEpoch, waiter: &Arc<Waiter>) {
+    /// Puts `number` into `inbox` when the log has something at `from` or beyond or starts elsewhere, or when the leadership of
+    /// `epoch` is over.
+    pub fn watch_end(&self, from: Offset, epoch: LeaderEpoch, inbox: &Arc<Inbox>, number: u32) {
         let mut inner = self.lock();
         let leads = inner.replica.leadership().is_some_and(|leadership| leadership.epoch == epoch);
         let end = inner.open_log().map(|log| log.end_offset());
         if !leads || end.is_none_or(|end| end > from) {
-            waiter.wake();
+            inbox.put(number);
         } else {
-            inner.end_waiters.add(from, waiter);
+            inner.end_waiters.add(from, inbox, number);
         }
     }
 
