@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::{Command, Driver};
 use crate::error::{OpenError, RequestError};
 use crate::feed::Published;
-use crate::founding::Seeker;
+use crate::founding::{self, Seeker};
 use crate::handle::CoordinatorHandle;
 use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
 use crate::opening::{Opening, Role, Standing};
@@ -25,6 +25,7 @@ use crate::raft::VoterEndpoint;
 use crate::raft::network::Peers;
 use crate::raft::quorum::Quorum;
 use crate::raft::seat::Seat;
+use crate::raft::steward::Steward;
 use crate::server::{self, ServerState};
 
 /// Name of the metadata log's directory.
@@ -138,7 +139,11 @@ impl CoordinatorOptions {
 pub struct Coordinator {
     queue: mpsc::Sender<Command>,
     stop: CancellationToken,
+    /// This node's place in the quorum.
+    #[cfg(test)]
+    pub(crate) seat: Arc<Seat>,
     /// Ends the thread wherever it is.
+    #[cfg(test)]
     killed: CancellationToken,
     thread: Option<JoinHandle<Result<(), RequestError>>>,
 }
@@ -158,8 +163,14 @@ impl Coordinator {
         let handle = CoordinatorHandle::new(sender.clone(), published.clone(), seat.clone());
         let stop = CancellationToken::new();
         let (joined, joining) = std::sync::mpsc::channel();
-        let life =
-            Life { seat, published, handle: handle.clone(), queue, stop: stop.clone(), joined: Some(joined) };
+        let life = Life {
+            seat: seat.clone(),
+            published,
+            handle: handle.clone(),
+            queue,
+            stop: stop.clone(),
+            joined: Some(joined),
+        };
         // Consensus has a thread of its own: what stalls brokers must not cost a healthy node its place.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let killed = CancellationToken::new();
@@ -170,7 +181,18 @@ impl Coordinator {
         };
         let thread = Some(std::thread::Builder::new().name("metadata".to_owned()).spawn(run)?);
         joining.recv().unwrap_or_else(|_| Err(OpenError::Raft("its thread panicked".to_owned())))?;
-        Ok((Self { queue: sender, stop, killed, thread }, handle))
+        Ok((
+            Self {
+                queue: sender,
+                stop,
+                #[cfg(test)]
+                seat,
+                #[cfg(test)]
+                killed,
+                thread,
+            },
+            handle,
+        ))
     }
 
     /// Decides what is queued, closes the log in order and ends the thread. Blocks. Requests that come later are refused.
@@ -287,9 +309,21 @@ impl Life {
         self.seat.open(quorum.raft.clone());
         self.seat.belong(&cluster_id);
         self.tell(Ok(()))?;
+        let addresses = founding::addresses(&quorum_options, self.seat.me.id);
+        let is_willing = match quorum_options {
+            QuorumOptions::Alone | QuorumOptions::Voters(_) => true,
+            QuorumOptions::Bootstrap { auto_join, .. } => auto_join,
+        };
+        let steward = Steward::new(self.seat.clone(), self.handle.queue(), addresses, is_willing);
+        let steward = tokio::spawn(steward.run(self.stop.clone()));
         let settings = Settings::new(cluster_id, config);
-        let Self { published, queue, .. } = self;
-        Driver { quorum, settings, published, queue, entropy, fenced: None, next: None }.run().await
+        let Self { published, queue, stop, .. } = self;
+        let driver = Driver { quorum, settings, published, queue, entropy, fenced: None, next: None };
+        let ended = driver.run().await;
+        stop.cancel();
+        // One that panicked has said so.
+        steward.await.ok();
+        ended
     }
 
     /// The role that this node gets; `None` when it is stopped before.

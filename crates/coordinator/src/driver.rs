@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::RequestError;
 use crate::feed::{FeedEntry, FeedError, Published};
 use crate::limits::{GROUP_RECORDS_MAX, GROUP_REQUESTS_MAX};
+use crate::raft::plan::Change;
 use crate::raft::quorum::Quorum;
 
 /// Tells a waiting request what became of it; `Ok` carries the index up to which the metadata holds its effect.
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Decide(Proposal),
     /// Read committed entries for a feed that is far behind.
     Read { from: i64, reply: oneshot::Sender<Result<Vec<Arc<FeedEntry>>, FeedError>> },
+    /// Change who belongs to the quorum; in its turn, so that no entry comes between a decision and its own.
+    Change(Change, oneshot::Sender<Result<(), RequestError>>),
     /// End in order.
     Stop,
 }
@@ -72,6 +75,8 @@ impl Driver {
                 Some(Command::Decide(first)) => self.decide_group(first).await,
                 // The receiver may have gone: then nobody waits for the entries.
                 Some(Command::Read { from, reply }) => drop(reply.send(self.read(from).await)),
+                // The steward may have been stopped.
+                Some(Command::Change(change, reply)) => drop(reply.send(self.quorum.change(change).await)),
                 Some(Command::Stop) | None => break,
             }
         }

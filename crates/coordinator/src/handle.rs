@@ -66,9 +66,9 @@ impl CoordinatorHandle {
         }
     }
 
-    /// This node's place in the quorum.
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.seat
+    /// The driver's queue.
+    pub(crate) fn queue(&self) -> mpsc::Sender<Command> {
+        self.queue.clone()
     }
 
     /// The metadata as it is committed now.

@@ -19,6 +19,7 @@ mod opening;
 mod raft;
 mod reserve;
 mod server;
+mod voters;
 
 pub use coordinator::{
     Coordinator, CoordinatorOptions, LOG_DIRECTORY, QuorumOptions, SnapshotLimits, StaticVoter,
