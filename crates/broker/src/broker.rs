@@ -126,7 +126,7 @@ impl Broker {
             topics,
             logs: joined.logs,
         });
-        replication.start(Arc::new(state.control.clone()));
+        replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
         let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);

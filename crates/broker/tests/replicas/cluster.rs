@@ -2,8 +2,10 @@
 //! are the real ones, its log is a list.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use ottla_broker::config::StaticSettings;
 use ottla_broker::control::Control;
@@ -36,6 +38,8 @@ use ottla_transport::server::{Listener, ListenerOptions, Server, ServerOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{DEADLINE, pause};
 
 pub const CLUSTER: &str = "replicas";
 
@@ -223,6 +227,36 @@ impl Cluster {
         state.partition_by_name(&state.image(), topic, 0).ok()
     }
 
+    /// Waits until so many replicas are in sync.
+    pub async fn until_in_sync(&self, topic: &str, count: usize) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.metadata.isr(topic).len() < count {
+            assert!(
+                Instant::now() < deadline,
+                "{:#?}\n{}",
+                self.metadata.partition(topic),
+                self.describe(topic)
+            );
+            pause().await;
+        }
+    }
+
+    /// What the replicas know, for a failure's message.
+    fn describe(&self, topic: &str) -> String {
+        let mut text = String::new();
+        for (id, node) in &self.nodes {
+            let fenced = node.state.image().broker(BrokerId(*id)).map(|broker| broker.fenced);
+            writeln!(text, "broker {id}, epoch {}, fenced: {fenced:?}", node.epoch).unwrap();
+            let Some(partition) = self.partition(*id, topic) else { continue };
+            let ends = partition.with_open_log(|log| (log.end_offset(), log.durable_offset()));
+            let (following, report) = (partition.following(), partition.durable_report());
+            let high_watermark = partition.high_watermark();
+            writeln!(text, "  {following:?} {report:?} {ends:?} {high_watermark} {:?}", partition.failure())
+                .unwrap();
+        }
+        text
+    }
+
     pub async fn stop(mut self) {
         while let Some((_, node)) = self.nodes.pop_first() {
             node.stop().await;
@@ -234,16 +268,7 @@ impl Cluster {
 
 impl Node {
     async fn start(id: i32, files: FaultyFiles, metadata: Arc<Metadata>, handle: CoordinatorHandle) -> Self {
-        let overrides = [
-            "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
-            format!("node.id={id}"),
-            "log.dirs=/data".to_owned(),
-            "replica.lag.time.max.ms=1500".to_owned(),
-            "group.initial.rebalance.delay.ms=0".to_owned(),
-        ];
-        let config = Arc::new(
-            BrokerConfig::from_settings(StaticSettings::gather(None, [], &overrides).unwrap()).unwrap(),
-        );
+        let config = config(id);
         let listener =
             Listener::bind(&ListenerOptions::new("PLAINTEXT", "127.0.0.1:0".parse().unwrap())).unwrap();
         let address = listener.local_address();
@@ -306,7 +331,7 @@ impl Node {
         let reached = metadata.index();
         state.image.clone().wait_for(|image| image.index() >= reached).await.unwrap();
         state.groups.start();
-        replication.start(metadata.clone());
+        replication.start(metadata.clone(), state.topics.clone());
         metadata.heartbeat(id, epoch);
         Self { id, epoch, state, address, files, replication, server: Arc::new(server), feeding, stop }
     }
@@ -328,6 +353,18 @@ impl Node {
         let (state, epoch) = (self.state, self.epoch);
         tokio::task::spawn_blocking(move || state.logs.close(&state.topics, epoch, now_ms())).await.unwrap();
     }
+}
+
+fn config(id: i32) -> Arc<BrokerConfig> {
+    let overrides = [
+        "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
+        format!("node.id={id}"),
+        "log.dirs=/data".to_owned(),
+        "replica.lag.time.max.ms=1500".to_owned(),
+        "group.initial.rebalance.delay.ms=0".to_owned(),
+    ];
+    let settings = StaticSettings::gather(None, [], &overrides).unwrap();
+    Arc::new(BrokerConfig::from_settings(settings).unwrap())
 }
 
 /// Applies what the controller decided. A process takes no part in what was before its own registration.

@@ -3,8 +3,8 @@
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::ids::ProducerId;
 
-use crate::client::{batch_of, latest, produce, produce_until_acknowledged, read_all, until};
 use crate::cluster::Cluster;
+use crate::support::{batch_of, latest, produce, produce_until_acknowledged, read_all, until};
 
 const PRODUCER: ProducerId = ProducerId(7);
 
@@ -39,8 +39,7 @@ async fn an_idempotent_producer_goes_on_through_dead_leaders() {
         assert_eq!(latest(&client, "t").await, (ErrorCode::None, i64::from(sequence)));
         assert_eq!(read_all(&client, "t").await, produced, "{round}");
         cluster.start_node(leader, disk).await;
-        let metadata = cluster.metadata.clone();
-        until("it is back", || metadata.isr("t").len() == 3).await;
+        cluster.until_in_sync("t", 3).await;
     }
     let logs = (1..=3).map(|id| {
         let partition = cluster.partition(id, "t").unwrap();

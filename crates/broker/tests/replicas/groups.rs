@@ -11,8 +11,8 @@ use ottla_protocol::generated::offset_fetch::{
 };
 use ottla_transport::client::Client;
 
-use crate::client::{DEADLINE, POLL, until};
 use crate::cluster::Cluster;
+use crate::support::{DEADLINE, pause, until};
 
 const OFFSETS: &str = "__consumer_offsets";
 
@@ -46,7 +46,7 @@ async fn committed_offsets_are_there_on_the_next_leader() {
         let deadline = Instant::now() + DEADLINE;
         while commit(&client, 40 + round).await != ErrorCode::None {
             assert!(Instant::now() < deadline, "{round}");
-            tokio::time::sleep(POLL).await;
+            pause().await;
         }
         let leader = cluster.leader(OFFSETS).id;
         let disk = cluster.kill(leader).await;
@@ -57,11 +57,10 @@ async fn committed_offsets_are_there_on_the_next_leader() {
                 (ErrorCode::None, offset) => break assert_eq!(offset, 40 + round),
                 (code, _) => assert!(Instant::now() < deadline, "{round}: {code:?}"),
             }
-            tokio::time::sleep(POLL).await;
+            pause().await;
         }
         cluster.start_node(leader, disk).await;
-        let metadata = cluster.metadata.clone();
-        until("it is back", || metadata.isr(OFFSETS).len() == 2).await;
+        cluster.until_in_sync(OFFSETS, 2).await;
     }
     cluster.stop().await;
 }

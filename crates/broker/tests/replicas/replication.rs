@@ -2,8 +2,8 @@
 
 use ottla_protocol::generated::ErrorCode;
 
-use crate::client::{batch, latest, produce, read_all, until};
 use crate::cluster::Cluster;
+use crate::support::{batch, latest, produce, read_all, until};
 
 fn values(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|i| format!("v{i}")).collect()
@@ -68,10 +68,10 @@ async fn a_follower_that_is_gone_leaves_the_isr_and_one_that_is_back_joins_it() 
     );
     assert_eq!(produce(&client, "t", batch(&values(30..40)), -1).await.0, ErrorCode::NotEnoughReplicas);
     assert_eq!(read_all(&client, "t").await, values(0..20), "too few have the rest");
+    cluster.metadata.pass(20_000, &[&cluster.nodes[&leader]]);
     cluster.start_node(others[0], disk).await;
     cluster.start_node(others[1], other_disk).await;
-    let metadata = cluster.metadata.clone();
-    until("all are back", || metadata.isr("t") == [1, 2, 3].into()).await;
+    cluster.until_in_sync("t", 3).await;
     assert_eq!(produce(&client, "t", batch(&values(30..40)), -1).await, (ErrorCode::None, 30));
     assert_eq!(read_all(&client, "t").await, values(0..40));
     cluster.stop().await;
@@ -91,8 +91,7 @@ async fn a_new_disk_is_filled_from_the_leader() {
     drop(cluster.kill(follower).await);
     cluster.metadata.pass(20_000, &[&cluster.nodes[&leader]]);
     cluster.start_node(follower, ottla_storage::files::faulty::FaultyFiles::new()).await;
-    let metadata = cluster.metadata.clone();
-    until("it is back", || metadata.isr("t").len() == 2).await;
+    cluster.until_in_sync("t", 2).await;
     let ends = |id| cluster.partition(id, "t").unwrap().with_open_log(|log| log.durable_offset().0);
     assert_eq!((ends(leader), ends(follower)), (Some(200), Some(200)));
     cluster.stop().await;

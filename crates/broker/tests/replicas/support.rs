@@ -21,14 +21,16 @@ use crate::cluster::Cluster;
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Between two looks at a condition.
-pub const POLL: Duration = Duration::from_millis(2);
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}
 
 /// Waits for `condition`, which is looked at again and again.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "it never came: {what}");
-        tokio::time::sleep(POLL).await;
+        pause().await;
     }
 }
 
@@ -64,7 +66,7 @@ pub async fn produce_until_acknowledged(cluster: &Cluster, topic: &str, batch: V
             return offset;
         }
         assert!(Instant::now() < deadline, "never acknowledged: {code:?}");
-        tokio::time::sleep(POLL).await;
+        pause().await;
     }
 }
 
