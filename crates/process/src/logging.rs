@@ -11,6 +11,9 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::config::LogFormat;
 
+/// The Raft library: what it tells at other levels is for its developers, and comes only when `RUST_LOG` names it.
+const CONSENSUS: &str = "openraft";
+
 /// Starts logging. A second call (tests) changes nothing.
 pub fn start(format: LogFormat) {
     let directives = std::env::var("RUST_LOG").unwrap_or_default();
@@ -30,12 +33,13 @@ pub fn start(format: LogFormat) {
 
 /// The filter that `RUST_LOG` asks for, and what is wrong with it if something is.
 fn filter(directives: &str) -> (Targets, Option<String>) {
-    let usual = Targets::new().with_default(LevelFilter::INFO);
+    let usual = Targets::new().with_default(LevelFilter::INFO).with_target(CONSENSUS, LevelFilter::WARN);
     if directives.trim().is_empty() {
         return (usual, None);
     }
     match directives.parse::<Targets>() {
-        Ok(filter) => (filter, None),
+        Ok(filter) if directives.contains(CONSENSUS) => (filter, None),
+        Ok(filter) => (filter.with_target(CONSENSUS, LevelFilter::WARN), None),
         Err(error) => (usual, Some(error.to_string())),
     }
 }
@@ -60,6 +64,10 @@ mod tests {
             detailed.would_enable("ottla_storage::log", &Level::DEBUG)
                 && !detailed.would_enable("x", &Level::INFO)
         );
+        for quiet in [usual, filter("debug").0] {
+            assert!(!quiet.would_enable("openraft::engine", &Level::INFO));
+        }
+        assert!(filter("info,openraft=debug").0.would_enable("openraft::engine", &Level::DEBUG));
         let (usual, wrong) = filter("x=nonsense");
         assert!(wrong.is_some() && usual.would_enable("x", &Level::INFO));
     }

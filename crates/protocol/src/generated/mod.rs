@@ -64,6 +64,10 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod quorum_hello;
+pub mod raft_append;
+pub mod raft_snapshot;
+pub mod raft_vote;
 pub mod records;
 pub mod remove_raft_voter;
 pub mod report_durable;
@@ -213,6 +217,14 @@ pub enum ApiKey {
     InitializeShareGroupState = 83,
     /// Tells why a group is as it is: what happened to its members, and why each partition is where it is.
     ExplainGroups = 1000,
+    /// Asks a node of the metadata quorum for its vote, or whether it would give it, or tells who shall lead next.
+    RaftVote = 1001,
+    /// Gives a node of the metadata quorum the next entries of the log; without entries it says that the leader lives.
+    RaftAppend = 1002,
+    /// Gives a node of the metadata quorum a snapshot, piece by piece.
+    RaftSnapshot = 1003,
+    /// Says who a coordinator is and asks who the other is; founds clusters, and lets nodes join a running quorum.
+    QuorumHello = 1004,
     /// Gives committed metadata from some entry on, and waits for the next when there is none yet. Any coordinator answers it.
     FetchMetadata = 1005,
     /// Asks the controller to decide, and says in which entry its decision is committed. A coordinator that does not lead says who does.
@@ -291,6 +303,10 @@ impl ApiKey {
         Self::RemoveRaftVoter,
         Self::InitializeShareGroupState,
         Self::ExplainGroups,
+        Self::RaftVote,
+        Self::RaftAppend,
+        Self::RaftSnapshot,
+        Self::QuorumHello,
         Self::FetchMetadata,
         Self::Forward,
         Self::AutoCreateTopics,
@@ -366,6 +382,10 @@ impl ApiKey {
             81 => Self::RemoveRaftVoter,
             83 => Self::InitializeShareGroupState,
             1000 => Self::ExplainGroups,
+            1001 => Self::RaftVote,
+            1002 => Self::RaftAppend,
+            1003 => Self::RaftSnapshot,
+            1004 => Self::QuorumHello,
             1005 => Self::FetchMetadata,
             1006 => Self::Forward,
             1007 => Self::AutoCreateTopics,
@@ -449,6 +469,10 @@ impl ApiKey {
             Self::RemoveRaftVoter => "RemoveRaftVoter",
             Self::InitializeShareGroupState => "InitializeShareGroupState",
             Self::ExplainGroups => "ExplainGroups",
+            Self::RaftVote => "RaftVote",
+            Self::RaftAppend => "RaftAppend",
+            Self::RaftSnapshot => "RaftSnapshot",
+            Self::QuorumHello => "QuorumHello",
             Self::FetchMetadata => "FetchMetadata",
             Self::Forward => "Forward",
             Self::AutoCreateTopics => "AutoCreateTopics",
@@ -525,6 +549,10 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::RaftVote => None,
+            Self::RaftAppend => None,
+            Self::RaftSnapshot => None,
+            Self::QuorumHello => None,
             Self::FetchMetadata => None,
             Self::Forward => None,
             Self::AutoCreateTopics => None,
@@ -601,6 +629,10 @@ impl ApiKey {
             Self::RemoveRaftVoter => None,
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::RaftVote => None,
+            Self::RaftAppend => None,
+            Self::RaftSnapshot => None,
+            Self::QuorumHello => None,
             Self::FetchMetadata => None,
             Self::Forward => None,
             Self::AutoCreateTopics => None,
@@ -677,6 +709,10 @@ impl ApiKey {
             Self::RemoveRaftVoter => (0, 0),
             Self::InitializeShareGroupState => (0, 0),
             Self::ExplainGroups => (0, 0),
+            Self::RaftVote => (0, 0),
+            Self::RaftAppend => (0, 0),
+            Self::RaftSnapshot => (0, 0),
+            Self::QuorumHello => (0, 0),
             Self::FetchMetadata => (0, 0),
             Self::Forward => (0, 0),
             Self::AutoCreateTopics => (0, 0),
@@ -753,6 +789,10 @@ impl ApiKey {
             Self::RemoveRaftVoter => Some(0),
             Self::InitializeShareGroupState => Some(0),
             Self::ExplainGroups => Some(0),
+            Self::RaftVote => Some(0),
+            Self::RaftAppend => Some(0),
+            Self::RaftSnapshot => Some(0),
+            Self::QuorumHello => Some(0),
             Self::FetchMetadata => Some(0),
             Self::Forward => Some(0),
             Self::AutoCreateTopics => Some(0),

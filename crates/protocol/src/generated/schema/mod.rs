@@ -63,6 +63,10 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod quorum_hello;
+mod raft_append;
+mod raft_snapshot;
+mod raft_vote;
 mod records_consumer_protocol;
 mod records_group;
 mod records_metadata;
@@ -202,6 +206,14 @@ pub static ALL: &[&Schema] = &[
     &offset_for_leader_epoch::OFFSET_FOR_LEADER_EPOCH_RESPONSE,
     &produce::PRODUCE_REQUEST,
     &produce::PRODUCE_RESPONSE,
+    &quorum_hello::QUORUM_HELLO_REQUEST,
+    &quorum_hello::QUORUM_HELLO_RESPONSE,
+    &raft_append::RAFT_APPEND_REQUEST,
+    &raft_append::RAFT_APPEND_RESPONSE,
+    &raft_snapshot::RAFT_SNAPSHOT_REQUEST,
+    &raft_snapshot::RAFT_SNAPSHOT_RESPONSE,
+    &raft_vote::RAFT_VOTE_REQUEST,
+    &raft_vote::RAFT_VOTE_RESPONSE,
     &records_consumer_protocol::CONSUMER_PROTOCOL_ASSIGNMENT,
     &records_consumer_protocol::CONSUMER_PROTOCOL_SUBSCRIPTION,
     &records_group::OFFSET_COMMIT_KEY,
