@@ -7,6 +7,7 @@ use anyhow::Context;
 use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
 use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
+pub use ottla_process::random::id as random_id;
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{Found, Identity, LogDirectory};
@@ -126,7 +127,7 @@ impl Broker {
             topics,
             logs: joined.logs,
         });
-        replication.start(Arc::new(state.control.clone()));
+        replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
         let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);
@@ -193,12 +194,9 @@ impl Broker {
 fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
     let mut bound = Vec::new();
     for listener in &config.listeners {
-        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-        let mut addresses = (host, listener.port)
-            .to_socket_addrs()
-            .with_context(|| format!("listener {}: cannot resolve {host}", listener.name))?;
-        let address =
-            addresses.next().with_context(|| format!("listener {}: {host} has no address", listener.name))?;
+        let address = listener
+            .address()
+            .with_context(|| format!("listener {}: cannot resolve {}", listener.name, listener.host))?;
         let options = ListenerOptions {
             backlog: i32::try_from(config.socket.listen_backlog_size).unwrap_or(i32::MAX),
             send_buffer_bytes: config.socket.send_buffer_bytes,
@@ -378,15 +376,6 @@ fn connection_limits(dynamic: &DynamicConfig) -> ConnectionLimits {
 fn descriptor_capacity() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
     usize::try_from(limit / DESCRIPTOR_SHARE).unwrap_or(usize::MAX).clamp(64, 100_000)
-}
-
-/// 128 random bits.
-#[must_use]
-pub fn random_id() -> Uuid {
-    let mut bytes = [0; 16];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(filled, Ok(bytes.len()), "the system has random numbers");
-    Uuid(bytes)
 }
 
 /// Session ids begin at a random place, so that a session of the process before is not taken for one of this.
