@@ -28,6 +28,8 @@ use crate::logs::Logs;
 use crate::metrics::{LogSize, LogsView, NetworkView};
 use crate::producer_ids::ProducerIds;
 use crate::reconciler::Reconciler;
+use crate::replication::Replication;
+use crate::replication::leading::FollowerSessions;
 use crate::shutdown::Reason;
 use crate::state::{State, now_ms};
 use crate::topics::Topics;
@@ -36,6 +38,7 @@ use crate::{BrokerConfig, Shell, disks, maintenance, recovery, registration};
 /// A running broker.
 pub struct Broker {
     state: Arc<State>,
+    replication: Arc<Replication>,
     server: Arc<Server>,
     addresses: Vec<SocketAddr>,
     coordinator: Coordinator,
@@ -87,15 +90,22 @@ impl Broker {
         let topics = Arc::new(Topics::default());
         let groups = Groups::new(config.groups.clone(), joined.logs.clone(), shell.metrics.clone());
         let groups = Arc::new(groups);
-        let (own, logs) = (config.clone(), joined.logs.clone());
-        let reconciler = Arc::new(Reconciler::new(own, topics.clone(), logs, groups.clone()));
         let image = Arc::new(handle.image());
+        let (publish, images) = watch::channel(image.clone());
+        let replication = replication(&config, &joined.logs, &images, broker_epoch);
+        let reconciler = Reconciler::new(
+            config.clone(),
+            topics.clone(),
+            joined.logs.clone(),
+            groups.clone(),
+            replication.clone(),
+        );
+        let reconciler = Arc::new(reconciler);
         assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
         let feed = handle.feed(image.index() + 1);
         become_image(&reconciler, &image).await?;
         recover(&config, &topics, &joined.logs, &image).await?;
         groups.start();
-        let (publish, images) = watch::channel(image.clone());
         let stop = CancellationToken::new();
         let slots = config.max_incremental_fetch_session_cache_slots;
         let state = Arc::new(State {
@@ -107,6 +117,7 @@ impl Broker {
                 shell.shutdown.clone(),
             ),
             groups,
+            followers: FollowerSessions::default(),
             sessions: FetchSessions::new(slots, first_session_id()),
             producer_ids: ProducerIds::default(),
             metrics: shell.metrics.clone(),
@@ -116,6 +127,7 @@ impl Broker {
             topics,
             logs: joined.logs,
         });
+        replication.start(Arc::new(state.control.clone()));
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
         let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);
@@ -130,7 +142,16 @@ impl Broker {
             }
         }));
         observe(&shell, &state, &server);
-        Ok(Broker { state, server, addresses, coordinator: joined.coordinator, broker_epoch, tasks, stop })
+        Ok(Broker {
+            state,
+            replication,
+            server,
+            addresses,
+            coordinator: joined.coordinator,
+            broker_epoch,
+            tasks,
+            stop,
+        })
     }
 
     /// Where it listens, in the order of the configured listeners.
@@ -148,6 +169,8 @@ impl Broker {
     pub async fn stop(self) {
         self.stop.cancel();
         self.state.groups.stop();
+        self.replication.stop();
+        self.replication.stopped().await;
         for task in self.tasks {
             // A task that panicked has been reported by the panic itself.
             task.await.ok();
@@ -186,6 +209,18 @@ fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
         bound.push(Listener::bind(&options)?);
     }
     Ok(bound)
+}
+
+fn replication(
+    config: &BrokerConfig,
+    logs: &Logs,
+    images: &watch::Receiver<Arc<MetadataImage>>,
+    broker_epoch: i64,
+) -> Arc<Replication> {
+    let (me, listener) = (BrokerId(config.node_id), config.inter_broker_listener.clone());
+    let replication = Replication::new(config.replication, me, listener, logs.outbox.clone(), images.clone());
+    replication.set_broker_epoch(broker_epoch);
+    replication
 }
 
 /// Opens the directories, starts the embedded coordinator on them and registers this process with it.

@@ -19,6 +19,7 @@ use ottla_transport::server::{Answer, Body, ConnectionInfo, Reply, ReplyFrame, S
 use crate::groups::{self, Answered};
 use crate::handlers;
 use crate::metrics::Metrics;
+use crate::replication::leading;
 use crate::state::State;
 
 /// The service behind every client listener.
@@ -165,6 +166,11 @@ impl Dispatch {
                 handlers::produce::handle(state, &request, version).answer(call)
             }
             ApiKey::Fetch => fetch(state, call, &decode(r, version)?),
+            ApiKey::ReportDurable => {
+                handlers::report_durable::handle(state, &decode(r, version)?);
+                call.finish();
+                Reply::None
+            }
             ApiKey::ApiVersions => {
                 let request: ApiVersionsRequest = decode(r, version)?;
                 call.reply(&handlers::api_versions::handle(state, &request, connection))
@@ -287,6 +293,15 @@ fn grouped<Q: Message + Send + 'static, T: Message + Send + 'static>(
 }
 
 fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
+    if request.replica_state.replica_id >= 0 {
+        return match leading::handle(state, request, call.version) {
+            Ok(wait) => Reply::later(async move {
+                let fetched = wait.await;
+                call.spliced(&fetched.response, fetched.slices)
+            }),
+            Err(code) => call.reply(&FetchResponse { error_code: code.code(), ..Default::default() }),
+        };
+    }
     match handlers::fetch::handle(state, request, call.version) {
         Ok(wait) => Reply::later(async move {
             let fetched = wait.await;

@@ -17,6 +17,7 @@ use crate::groups::Groups;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
+use crate::replication::leading::FollowerSessions;
 use crate::topics::{ServedTopic, Topics};
 
 /// The broker, as a handler sees it.
@@ -33,6 +34,8 @@ pub struct State {
     pub control: Control,
     /// The groups coordinated here.
     pub groups: Arc<Groups>,
+    /// Sessions of followers.
+    pub followers: FollowerSessions,
     /// Incremental fetch sessions.
     pub sessions: FetchSessions,
     /// Ids for idempotent producers.

@@ -8,6 +8,7 @@ use ottla_protocol::generated::allocate_producer_ids::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse,
 };
 use ottla_protocol::generated::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+use ottla_protocol::generated::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use ottla_protocol::generated::broker_registration::{BrokerRegistrationRequest, BrokerRegistrationResponse};
 use ottla_protocol::generated::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use ottla_protocol::generated::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
@@ -184,6 +185,17 @@ impl CoordinatorHandle {
         // Without a registration there is no start, and without a start nothing that gives space back.
         let flags = Flags { ends_group: true, frees_space: true };
         self.ask(flags, move |controller, context| controller.register_broker(&request, context)).await
+    }
+
+    /// AlterPartition: a leader's in-sync replicas.
+    ///
+    /// # Errors
+    /// When the decision could not be committed.
+    pub async fn alter_partition(
+        &self,
+        request: AlterPartitionRequest,
+    ) -> Result<Committed<AlterPartitionResponse>, RequestError> {
+        self.ask(Flags::default(), move |controller, _| controller.alter_partition(&request)).await
     }
 
     async fn ask<R, F>(&self, flags: Flags, decide: F) -> Result<Committed<R>, RequestError>

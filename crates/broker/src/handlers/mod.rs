@@ -30,4 +30,5 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod produce_old;
+pub mod report_durable;
 pub mod sync_group;
