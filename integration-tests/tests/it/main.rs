@@ -1,5 +1,6 @@
 //! Tests against real broker processes, one module per subject.
 
+mod cli;
 mod compaction;
 mod connections;
 mod directories;
