@@ -300,6 +300,7 @@ impl Life {
             entropy,
             monotonic,
             fenced: None,
+            unsettled: false,
             next: None,
             office: None,
             resident: None,
