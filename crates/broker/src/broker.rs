@@ -4,8 +4,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::Context;
+use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
 use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
+pub use ottla_process::random::id as random_id;
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{Found, Identity, LogDirectory};
@@ -24,9 +26,10 @@ use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::limits::{DESCRIPTOR_SHARE, DRAIN_MAX};
 use crate::logs::Logs;
-use crate::metrics::{LogSize, LogsView, NetworkView};
 use crate::producer_ids::ProducerIds;
 use crate::reconciler::Reconciler;
+use crate::replication::Replication;
+use crate::replication::leading::FollowerSessions;
 use crate::shutdown::Reason;
 use crate::state::{State, now_ms};
 use crate::topics::Topics;
@@ -35,6 +38,7 @@ use crate::{BrokerConfig, Shell, disks, maintenance, recovery, registration};
 /// A running broker.
 pub struct Broker {
     state: Arc<State>,
+    replication: Arc<Replication>,
     server: Arc<Server>,
     addresses: Vec<SocketAddr>,
     coordinator: Coordinator,
@@ -86,15 +90,22 @@ impl Broker {
         let topics = Arc::new(Topics::default());
         let groups = Groups::new(config.groups.clone(), joined.logs.clone(), shell.metrics.clone());
         let groups = Arc::new(groups);
-        let (own, logs) = (config.clone(), joined.logs.clone());
-        let reconciler = Arc::new(Reconciler::new(own, topics.clone(), logs, groups.clone()));
         let image = Arc::new(handle.image());
+        let (publish, images) = watch::channel(image.clone());
+        let replication = replication(&config, &joined.logs, &images, broker_epoch);
+        let reconciler = Reconciler::new(
+            config.clone(),
+            topics.clone(),
+            joined.logs.clone(),
+            groups.clone(),
+            replication.clone(),
+        );
+        let reconciler = Arc::new(reconciler);
         assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
         let feed = handle.feed(image.index() + 1);
         become_image(&reconciler, &image).await?;
         recover(&config, &topics, &joined.logs, &image).await?;
         groups.start();
-        let (publish, images) = watch::channel(image.clone());
         let stop = CancellationToken::new();
         let slots = config.max_incremental_fetch_session_cache_slots;
         let state = Arc::new(State {
@@ -106,6 +117,7 @@ impl Broker {
                 shell.shutdown.clone(),
             ),
             groups,
+            followers: FollowerSessions::default(),
             sessions: FetchSessions::new(slots, first_session_id()),
             producer_ids: ProducerIds::default(),
             metrics: shell.metrics.clone(),
@@ -115,6 +127,7 @@ impl Broker {
             topics,
             logs: joined.logs,
         });
+        replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
         let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);
@@ -128,8 +141,17 @@ impl Broker {
                 shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
-        observe(&shell, &state, &server);
-        Ok(Broker { state, server, addresses, coordinator: joined.coordinator, broker_epoch, tasks, stop })
+        crate::observe::observe(&shell, &state, &server);
+        Ok(Broker {
+            state,
+            replication,
+            server,
+            addresses,
+            coordinator: joined.coordinator,
+            broker_epoch,
+            tasks,
+            stop,
+        })
     }
 
     /// Where it listens, in the order of the configured listeners.
@@ -147,6 +169,8 @@ impl Broker {
     pub async fn stop(self) {
         self.stop.cancel();
         self.state.groups.stop();
+        self.replication.stop();
+        self.replication.stopped().await;
         for task in self.tasks {
             // A task that panicked has been reported by the panic itself.
             task.await.ok();
@@ -170,12 +194,9 @@ impl Broker {
 fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
     let mut bound = Vec::new();
     for listener in &config.listeners {
-        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-        let mut addresses = (host, listener.port)
-            .to_socket_addrs()
-            .with_context(|| format!("listener {}: cannot resolve {host}", listener.name))?;
-        let address =
-            addresses.next().with_context(|| format!("listener {}: {host} has no address", listener.name))?;
+        let address = listener
+            .address()
+            .with_context(|| format!("listener {}: cannot resolve {}", listener.name, listener.host))?;
         let options = ListenerOptions {
             backlog: i32::try_from(config.socket.listen_backlog_size).unwrap_or(i32::MAX),
             send_buffer_bytes: config.socket.send_buffer_bytes,
@@ -185,6 +206,18 @@ fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
         bound.push(Listener::bind(&options)?);
     }
     Ok(bound)
+}
+
+fn replication(
+    config: &BrokerConfig,
+    logs: &Logs,
+    images: &watch::Receiver<Arc<MetadataImage>>,
+    broker_epoch: i64,
+) -> Arc<Replication> {
+    let (me, listener) = (BrokerId(config.node_id), config.inter_broker_listener.clone());
+    let replication = Replication::new(config.replication, me, listener, logs.outbox.clone(), images.clone());
+    replication.set_broker_epoch(broker_epoch);
+    replication
 }
 
 /// Opens the directories, starts the embedded coordinator on them and registers this process with it.
@@ -296,6 +329,9 @@ async fn follow(
             () = stop.cancelled() => return Ok(()),
         };
         let (image, delta) = followed.apply(&entries)?;
+        if !delta.features_changed.is_empty() {
+            Features::known().check(&image)?;
+        }
         let image = Arc::new(image);
         let (become_it, applied) = (become_it.clone(), image.clone());
         tokio::task::spawn_blocking(move || become_it(&applied, &delta)).await?;
@@ -342,51 +378,8 @@ fn descriptor_capacity() -> usize {
     usize::try_from(limit / DESCRIPTOR_SHARE).unwrap_or(usize::MAX).clamp(64, 100_000)
 }
 
-/// 128 random bits.
-#[must_use]
-pub fn random_id() -> Uuid {
-    let mut bytes = [0; 16];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(filled, Ok(bytes.len()), "the system has random numbers");
-    Uuid(bytes)
-}
-
 /// Session ids begin at a random place, so that a session of the process before is not taken for one of this.
 fn first_session_id() -> i32 {
     let Uuid([a, b, c, d, ..]) = random_id();
     i32::from_be_bytes([a & 0x7f, b, c, d])
-}
-
-/// Connects what is counted elsewhere to the metrics.
-fn observe(shell: &Shell, state: &Arc<State>, server: &Server) {
-    let stats = server.stats().clone();
-    shell.metrics.set_network(move || NetworkView {
-        received_bytes: stats.bytes_in(),
-        sent_bytes: stats.bytes_out(),
-        connections: stats.connections_now(),
-        connections_accepted: stats.connections_total(),
-        connections_refused: stats.connections_rejected(),
-        accept_errors: stats.accept_errors(),
-        request_memory_bytes: stats.request_bytes_now(),
-    });
-    // The state holds the metrics, which must not hold it.
-    let groups = Arc::downgrade(&state.groups);
-    shell.metrics.set_groups(move || groups.upgrade().map(|groups| groups.view()).unwrap_or_default());
-    let state = Arc::downgrade(state);
-    shell.metrics.set_logs(move || {
-        let mut view = LogsView::default();
-        let Some(state) = state.upgrade() else { return view };
-        for topic in state.topics.all() {
-            let mut size = LogSize { topic: topic.name.to_string(), partitions: 0, size_bytes: 0 };
-            for (_, partition) in topic.partitions() {
-                size.partitions += 1;
-                size.size_bytes += partition.with_open_log(|log| log.size_bytes()).unwrap_or(0);
-                view.partitions_offline += u64::from(partition.failure().is_some());
-            }
-            view.topics.push(size);
-        }
-        view.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
-        view.log_dirs_offline = state.logs.directories().filter(|directory| directory.failed).count() as u64;
-        view
-    });
 }

@@ -3,6 +3,7 @@
 
 pub mod effective;
 pub mod groups;
+pub mod replication;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use ottla_process::config::{
 use ottla_process::config::{
     http_listener, listeners, log_dirs, log_format, metadata_log_dir, node_id, quorum,
 };
+use replication::ReplicationConfig;
 
 /// Bound of the requests in memory when `queued.max.request.bytes` leaves it to Ottla.
 pub const QUEUED_REQUEST_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
@@ -81,6 +83,8 @@ pub struct BrokerConfig {
     pub log_flush_offset_checkpoint_interval: Duration,
     /// `log.cleaner.enable`.
     pub log_cleaner_enable: bool,
+    /// `replica.*`.
+    pub replication: ReplicationConfig,
     /// `group.*` and `offsets.*`.
     pub groups: GroupsConfig,
     /// `ottla.http.listener`.
@@ -158,6 +162,7 @@ impl BrokerConfig {
             log_retention_check_interval: r.millis("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
             log_cleaner_enable: r.boolean("log.cleaner.enable"),
+            replication: replication::read(&r),
             groups: groups::read(&r),
             http_listener: http_listener(&r)?,
             log_format: log_format(&r),

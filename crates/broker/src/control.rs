@@ -11,6 +11,7 @@ use ottla_protocol::generated::allocate_producer_ids::AllocateProducerIdsRequest
 use ottla_protocol::generated::alter_configs::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
+use ottla_protocol::generated::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use ottla_protocol::generated::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
@@ -172,6 +173,18 @@ impl Control {
             }
             Err(code) => names.into_iter().map(|name| (name, code)).collect(),
         }
+    }
+
+    /// AlterPartition. What is decided may be known here before it is applied.
+    ///
+    /// # Errors
+    /// The code of who could not be asked; the request may have been carried out.
+    pub async fn alter_partition(
+        &self,
+        request: AlterPartitionRequest,
+    ) -> Result<AlterPartitionResponse, ErrorCode> {
+        let decided = self.coordinator.alter_partition(request).await;
+        decided.map(|decided| decided.response).map_err(|error| error.error_code())
     }
 
     /// A block of producer ids that nobody else has.

@@ -19,6 +19,7 @@ use ottla_transport::server::{Answer, Body, ConnectionInfo, Reply, ReplyFrame, S
 use crate::groups::{self, Answered};
 use crate::handlers;
 use crate::metrics::Metrics;
+use crate::replication::leading;
 use crate::state::State;
 
 /// The service behind every client listener.
@@ -165,6 +166,11 @@ impl Dispatch {
                 handlers::produce::handle(state, &request, version).answer(call)
             }
             ApiKey::Fetch => fetch(state, call, &decode(r, version)?),
+            ApiKey::ReportDurable => {
+                handlers::report_durable::handle(state, &decode(r, version)?);
+                call.finish();
+                Reply::None
+            }
             ApiKey::ApiVersions => {
                 let request: ApiVersionsRequest = decode(r, version)?;
                 call.reply(&handlers::api_versions::handle(state, &request, connection))
@@ -183,6 +189,9 @@ impl Dispatch {
             }
             ApiKey::DescribeTopicPartitions => {
                 call.reply(&handlers::describe_topic_partitions::handle(state, &decode(r, version)?))
+            }
+            ApiKey::ListConfigResources => {
+                call.reply(&handlers::list_config_resources::handle(state, &decode(r, version)?, version))
             }
             ApiKey::ListGroups => call.reply(&handlers::list_groups::handle(state, &decode(r, version)?)),
             ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle(
@@ -284,6 +293,15 @@ fn grouped<Q: Message + Send + 'static, T: Message + Send + 'static>(
 }
 
 fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
+    if request.replica_state.replica_id >= 0 {
+        return match leading::handle(state, request, call.version) {
+            Ok(wait) => Reply::later(async move {
+                let fetched = wait.await;
+                call.spliced(&fetched.response, fetched.slices)
+            }),
+            Err(code) => call.reply(&FetchResponse { error_code: code.code(), ..Default::default() }),
+        };
+    }
     match handlers::fetch::handle(state, request, call.version) {
         Ok(wait) => Reply::later(async move {
             let fetched = wait.await;

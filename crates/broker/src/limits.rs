@@ -6,6 +6,9 @@ pub const COMPRESSED_INLINE_BYTES_MAX: usize = 64 * 1024;
 /// How long a stop waits for replies that are on their way.
 pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Fetch sessions that one follower may have: one for each of its fetchers, and those of connections that it has given up.
+pub const FOLLOWER_SESSIONS_MAX: usize = 16;
+
 /// Log files may take up one in so many of the descriptors that the process may open.
 pub const DESCRIPTOR_SHARE: u64 = 2;
 

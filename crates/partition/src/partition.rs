@@ -15,7 +15,7 @@ use ottla_storage::names::TopicPartition;
 
 use crate::clean::Gate;
 use crate::error::{Fault, PartitionError};
-use crate::wait::{Waiter, Waiters};
+use crate::wait::{EndWaiters, Waiter, Waiters};
 
 /// Which partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,7 +135,7 @@ pub(crate) struct Inner {
     /// Who waits for the high watermark.
     pub(crate) waiters: Waiters,
     /// Followers that wait for the end of the log.
-    pub(crate) end_waiters: Waiters,
+    pub(crate) end_waiters: EndWaiters,
     pub(crate) settings: Arc<TopicSettings>,
     /// When the oldest bytes that wait for a sync were appended.
     unsynced_since_ms: Option<i64>,
@@ -219,7 +219,7 @@ impl Partition {
             directory: None,
             replica,
             waiters: Waiters::default(),
-            end_waiters: Waiters::default(),
+            end_waiters: EndWaiters::default(),
             settings,
             unsynced_since_ms: None,
             unsynced_bytes: 0,

@@ -467,16 +467,16 @@ fn a_follower_of_an_earlier_life_or_another_leadership_is_refused() {
 fn a_parked_follower_is_woken_by_an_append_and_by_the_end_of_the_leadership() {
     let (leader, _) = pair();
     leader.append(1);
-    let waiter = ottla_partition::wait::Waiter::new();
-    let woken = || waiter.poll_woken(Waker::noop());
-    leader.partition.watch_end(Offset(1), LeaderEpoch(0), &waiter);
+    let inbox = Arc::new(ottla_partition::wait::Inbox::default());
+    let woken = || inbox.poll_take(Waker::noop()) == Some(vec![7]);
+    leader.partition.watch_end(Offset(1), LeaderEpoch(0), &inbox, 7);
     assert!(!woken());
     leader.append(1);
     assert!(woken());
-    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &waiter);
+    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &inbox, 7);
     assert!(!woken());
     leader.follow(2, 1);
     assert!(woken());
-    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &waiter);
+    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &inbox, 7);
     assert!(woken(), "at once");
 }

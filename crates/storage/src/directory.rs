@@ -2,8 +2,10 @@
 //! directories, and remembers how far each was on disk. It does not own the logs; it opens nothing inside a partition.
 //!
 //! Files: `.lock`, `meta.properties`, `.kafka_cleanshutdown` (there only between an orderly stop and the next start),
-//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `cleaner-offset-checkpoint`, `.ottla-reserve`.
+//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `cleaner-offset-checkpoint`, `.ottla-reserve`,
+//! `.ottla-directory-id` (there only while `meta.properties` is not).
 
+mod claim;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use crate::log::OpenFrom;
 use crate::meta::{META_PROPERTIES_FILE, MetaError, MetaProperties};
 use crate::names::{DirKind, METADATA_DIR, TopicPartition, dir_kind};
 
+pub use claim::{Claim, DIRECTORY_ID_FILE};
 pub use space::{RESERVE_BYTES, RESERVE_FILE};
 
 /// The file whose lock says that a broker uses the directory.
@@ -197,11 +200,22 @@ impl LogDirectory {
         path: PathBuf,
         identity: &Identity,
     ) -> Result<(Self, Found), DirectoryError> {
-        create_durably(&*files, &path).map_err(|source| failed("create", &path, source))?;
-        let lock = take_lock(&*files, &path)?;
+        Claim::take(files, path)?.open(identity)
+    }
+
+    fn open_locked(
+        files: Arc<dyn Files>,
+        path: PathBuf,
+        lock: Box<dyn Send + Sync + std::fmt::Debug>,
+        identity: &Identity,
+    ) -> Result<(Self, Found), DirectoryError> {
         let mut found = look_around(&*files, &path)?;
         let meta = match MetaProperties::read(&*files, &path)? {
-            Some(meta) => check_identity(meta, identity, &path)?,
+            Some(meta) => {
+                let meta = check_identity(meta, identity, &path)?;
+                claim::forget_promised_id(&*files, &path)?;
+                meta
+            }
             None => {
                 found.is_new = true;
                 make_identity(&*files, &path, identity, &found)?
@@ -500,16 +514,20 @@ fn make_identity(
 ) -> Result<MetaProperties, DirectoryError> {
     let has_metadata =
         files.exists(&path.join(METADATA_DIR)).map_err(|source| failed("look into", path, source))?;
+    let promised = claim::promised_id(files, path)?;
     let partition = found.partitions.first().map(TopicPartition::dir_name);
+    // A node that is about to found or join a cluster may have metadata before it knows the cluster's name.
+    let has_metadata = has_metadata && promised.is_none();
     if let Some(example) = partition.or_else(|| has_metadata.then(|| METADATA_DIR.to_owned())) {
         return Err(DirectoryError::NoIdentity { path: path.to_owned(), example });
     }
     let meta = MetaProperties {
         cluster_id: identity.cluster_id.clone(),
         node_id: identity.node_id,
-        directory_id: identity.new_directory_id,
+        directory_id: promised.unwrap_or(identity.new_directory_id),
     };
     meta.write(files, path).map_err(|source| failed("write", &path.join(META_PROPERTIES_FILE), source))?;
+    claim::forget_promised_id(files, path)?;
     Ok(meta)
 }
 

@@ -70,6 +70,7 @@ pub mod raft_snapshot;
 pub mod raft_vote;
 pub mod records;
 pub mod remove_raft_voter;
+pub mod report_durable;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod schema;
@@ -230,6 +231,8 @@ pub enum ApiKey {
     Forward = 1006,
     /// Makes topics with default settings because somebody asked for their metadata; those that exist are no error.
     AutoCreateTopics = 1007,
+    /// Tells a leader what a follower has on disk, so that acks=all need not wait for its next fetch. Sent after each sync; never answered.
+    ReportDurable = 1010,
 }
 
 impl ApiKey {
@@ -307,6 +310,7 @@ impl ApiKey {
         Self::FetchMetadata,
         Self::Forward,
         Self::AutoCreateTopics,
+        Self::ReportDurable,
     ];
 
     /// The API with this key, if it is defined.
@@ -385,6 +389,7 @@ impl ApiKey {
             1005 => Self::FetchMetadata,
             1006 => Self::Forward,
             1007 => Self::AutoCreateTopics,
+            1010 => Self::ReportDurable,
             _ => return None,
         })
     }
@@ -471,6 +476,7 @@ impl ApiKey {
             Self::FetchMetadata => "FetchMetadata",
             Self::Forward => "Forward",
             Self::AutoCreateTopics => "AutoCreateTopics",
+            Self::ReportDurable => "ReportDurable",
         }
     }
 
@@ -536,7 +542,7 @@ impl ApiKey {
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
             Self::AssignReplicasToDirs => None,
-            Self::ListConfigResources => None,
+            Self::ListConfigResources => Some((0, 1)),
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
             Self::AddRaftVoter => None,
@@ -550,6 +556,7 @@ impl ApiKey {
             Self::FetchMetadata => None,
             Self::Forward => None,
             Self::AutoCreateTopics => None,
+            Self::ReportDurable => Some((0, 0)),
         }
     }
 
@@ -615,7 +622,7 @@ impl ApiKey {
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
             Self::AssignReplicasToDirs => None,
-            Self::ListConfigResources => None,
+            Self::ListConfigResources => Some((0, 1)),
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
             Self::AddRaftVoter => None,
@@ -629,6 +636,7 @@ impl ApiKey {
             Self::FetchMetadata => None,
             Self::Forward => None,
             Self::AutoCreateTopics => None,
+            Self::ReportDurable => Some((0, 0)),
         }
     }
 
@@ -708,6 +716,7 @@ impl ApiKey {
             Self::FetchMetadata => (0, 0),
             Self::Forward => (0, 0),
             Self::AutoCreateTopics => (0, 0),
+            Self::ReportDurable => (0, 0),
         }
     }
 
@@ -787,6 +796,7 @@ impl ApiKey {
             Self::FetchMetadata => Some(0),
             Self::Forward => Some(0),
             Self::AutoCreateTopics => Some(0),
+            Self::ReportDurable => Some(0),
         }
     }
 

@@ -74,6 +74,7 @@ mod records_ottla;
 mod records_quorum;
 mod records_transaction;
 mod remove_raft_voter;
+mod report_durable;
 mod sasl_authenticate;
 mod sasl_handshake;
 mod share_group_heartbeat;
@@ -270,6 +271,8 @@ pub static ALL: &[&Schema] = &[
     &records_transaction::TRANSACTION_LOG_VALUE,
     &remove_raft_voter::REMOVE_RAFT_VOTER_REQUEST,
     &remove_raft_voter::REMOVE_RAFT_VOTER_RESPONSE,
+    &report_durable::REPORT_DURABLE_REQUEST,
+    &report_durable::REPORT_DURABLE_RESPONSE,
     &sasl_authenticate::SASL_AUTHENTICATE_REQUEST,
     &sasl_authenticate::SASL_AUTHENTICATE_RESPONSE,
     &sasl_handshake::SASL_HANDSHAKE_REQUEST,
