@@ -89,11 +89,9 @@ def kafka_python():
 
     assert move([1]) is None and admin.list_partition_reassignments() == {}
     assert admin.list_partition_reassignments({TOPIC: [0, 1]}) == {}
-    assert move([1, 2]) is errors.InvalidReplicaAssignmentError, move([1, 2])
+    assert move([1, 2]) is errors.InvalidReplicationAssignmentError, move([1, 2])
     assert move(None) is errors.NoReassignmentInProgressError, move(None)
 
-    quorum = admin.describe_metadata_quorum()
-    print(quorum)
     admin.close()
 
 
