@@ -16,6 +16,7 @@ use crate::error::RequestError;
 use crate::feed::{FeedEntry, FeedError, Published};
 use crate::leadership::Leadership;
 use crate::limits::{GROUP_RECORDS_MAX, GROUP_REQUESTS_MAX};
+use crate::raft::plan::Change;
 use crate::raft::quorum::Quorum;
 use crate::raft::seat::Seat;
 
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Decide(Proposal),
     /// Read committed entries for a feed that is far behind.
     Read { from: i64, reply: oneshot::Sender<Result<Vec<Arc<FeedEntry>>, FeedError>> },
+    /// Change who belongs to the quorum; in its turn, so that no entry comes between a decision and its own.
+    Change(Change, oneshot::Sender<Result<(), RequestError>>),
     /// A connection on which a broker said that it lives is over.
     Disconnected { broker: BrokerId, connection: u64 },
     /// End in order.
@@ -106,6 +109,8 @@ impl Driver {
                 Some(Command::Decide(first)) => self.decide_group(first).await,
                 // The receiver may have gone: then nobody waits for the entries.
                 Some(Command::Read { from, reply }) => drop(reply.send(self.read(from).await)),
+                // The steward may have been stopped.
+                Some(Command::Change(change, reply)) => drop(reply.send(self.quorum.change(change).await)),
                 Some(Command::Disconnected { broker, connection }) => {
                     let now_ms = (self.monotonic)();
                     if let Some(office) = &mut self.office {

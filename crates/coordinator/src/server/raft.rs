@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use openraft::alias;
 use ottla_cluster::features::{OTTLA_FEATURE_LEVEL, OTTLA_FEATURE_LEVEL_MIN};
@@ -194,6 +195,7 @@ pub(super) fn hello(state: &ServerState, request: &QuorumHelloRequest) -> Quorum
         node: VoterNode { endpoints: endpoints.collect() },
         wants_to_listen: request.wants_to_listen,
         wants_to_vote: request.wants_to_vote,
+        at: Instant::now(),
     };
     seat.note(sender, said);
     let view = seat.view();
