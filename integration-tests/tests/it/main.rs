@@ -13,4 +13,5 @@ mod rdkafka_roundtrip;
 mod relied_upon;
 mod restart;
 mod sdk;
+mod sdk_members;
 mod versions;
