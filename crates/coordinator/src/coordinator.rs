@@ -20,11 +20,11 @@ use crate::feed::Published;
 use crate::founding::{self, Seeker};
 use crate::handle::CoordinatorHandle;
 use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
+use crate::local::Local;
 use crate::opening::{Opening, Role, Standing};
 use crate::raft::VoterEndpoint;
 use crate::raft::network::Peers;
 use crate::raft::quorum::Quorum;
-use crate::raft::seat::Seat;
 use crate::raft::steward::Steward;
 use crate::server::{self, ServerState};
 
@@ -56,6 +56,8 @@ pub struct CoordinatorOptions {
     pub quorum: QuorumOptions,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Milliseconds since some moment, never going back: by it brokers are judged silent.
+    pub monotonic: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Random numbers.
     pub entropy: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -129,6 +131,7 @@ impl CoordinatorOptions {
             advertised: Vec::new(),
             quorum: QuorumOptions::default(),
             clock: Arc::new(system_clock),
+            monotonic: monotonic_clock(),
             entropy: Box::new(system_entropy),
         }
     }
@@ -141,7 +144,7 @@ pub struct Coordinator {
     stop: CancellationToken,
     /// This node's place in the quorum.
     #[cfg(test)]
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) seat: Arc<crate::raft::seat::Seat>,
     /// Ends the thread wherever it is.
     #[cfg(test)]
     killed: CancellationToken,
@@ -160,17 +163,11 @@ impl Coordinator {
         let published = Arc::new(Published::new(MetadataImage::default()));
         let seat = Arc::new(opening.seat(&standing));
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
-        let handle = CoordinatorHandle::new(sender.clone(), published.clone(), seat.clone());
+        let local = Local { queue: sender.clone(), published: published.clone(), seat: seat.clone() };
+        let handle = CoordinatorHandle::new(local.clone());
         let stop = CancellationToken::new();
         let (joined, joining) = std::sync::mpsc::channel();
-        let life = Life {
-            seat: seat.clone(),
-            published,
-            handle: handle.clone(),
-            queue,
-            stop: stop.clone(),
-            joined: Some(joined),
-        };
+        let life = Life { local, queue, stop: stop.clone(), joined: Some(joined) };
         // Consensus has a thread of its own: what stalls brokers must not cost a healthy node its place.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let killed = CancellationToken::new();
@@ -236,9 +233,7 @@ impl Drop for Coordinator {
 
 /// What the thread needs from its beginning to its end.
 struct Life {
-    seat: Arc<Seat>,
-    published: Arc<Published>,
-    handle: CoordinatorHandle,
+    local: Local,
     queue: mpsc::Receiver<Command>,
     stop: CancellationToken,
     /// Told once, when the owner may go on.
@@ -249,12 +244,12 @@ impl Life {
     async fn run(mut self, mut opening: Opening, standing: Standing) -> Result<(), RequestError> {
         let listeners = std::mem::take(&mut opening.options.listeners);
         let server_stop = CancellationToken::new();
-        let state = ServerState::new(self.handle.clone(), self.seat.clone());
+        let state = ServerState::new(self.local.clone());
         let server = match server::start(listeners, state, server_stop.clone()) {
             Ok(server) => server,
             Err(error) => return self.tell(Err(error.into())),
         };
-        let seat = self.seat.clone();
+        let seat = self.local.seat.clone();
         let ended = self.take_place(opening, standing).await;
         seat.close();
         server_stop.cancel();
@@ -279,7 +274,8 @@ impl Life {
     async fn take_place(mut self, mut opening: Opening, standing: Standing) -> Result<(), RequestError> {
         let quorum_options = opening.options.quorum.clone();
         let config = opening.options.config.clone();
-        let published = self.published.clone();
+        let published = self.local.published.clone();
+        let monotonic = opening.options.monotonic.clone();
         let opened = match standing {
             Standing::Member(state) => opening.remain_member(state, published),
             Standing::Empty if quorum_options == QuorumOptions::Alone => {
@@ -301,24 +297,36 @@ impl Life {
             Err(error) => return self.tell(Err(error)),
         };
         let cluster_id = opened.cluster_id.clone();
-        let peers = Peers { seat: self.seat.clone(), cluster_id: cluster_id.clone() };
+        let peers = Peers { seat: self.local.seat.clone(), cluster_id: cluster_id.clone() };
         let quorum = match Quorum::start(opened, peers).await {
             Ok(quorum) => quorum,
             Err(error) => return self.tell(Err(error)),
         };
-        self.seat.open(quorum.raft.clone());
-        self.seat.belong(&cluster_id);
+        self.local.seat.open(quorum.raft.clone());
+        self.local.seat.belong(&cluster_id);
         self.tell(Ok(()))?;
-        let addresses = founding::addresses(&quorum_options, self.seat.me.id);
+        let addresses = founding::addresses(&quorum_options, self.local.seat.me.id);
         let is_willing = match quorum_options {
             QuorumOptions::Alone | QuorumOptions::Voters(_) => true,
             QuorumOptions::Bootstrap { auto_join, .. } => auto_join,
         };
-        let steward = Steward::new(self.seat.clone(), self.handle.queue(), addresses, is_willing);
+        let steward = Steward::new(self.local.seat.clone(), self.local.queue.clone(), addresses, is_willing);
         let steward = tokio::spawn(steward.run(self.stop.clone()));
         let settings = Settings::new(cluster_id, config);
-        let Self { published, queue, stop, .. } = self;
-        let driver = Driver { quorum, settings, published, queue, entropy, fenced: None, next: None };
+        let Self { local: Local { published, seat, .. }, queue, stop, .. } = self;
+        let driver = Driver {
+            quorum,
+            seat,
+            settings,
+            published,
+            queue,
+            entropy,
+            monotonic,
+            fenced: None,
+            next: None,
+            office: None,
+            resident: None,
+        };
         let ended = driver.run().await;
         stop.cancel();
         // One that panicked has said so.
@@ -329,7 +337,7 @@ impl Life {
     /// The role that this node gets; `None` when it is stopped before.
     async fn seek(&self, opening: &mut Opening, quorum: QuorumOptions, standing: Standing) -> Option<Role> {
         let seeker = Seeker {
-            seat: self.seat.clone(),
+            seat: self.local.seat.clone(),
             quorum,
             new_cluster_id: opening.new_cluster_id(),
             is_wiped: matches!(standing, Standing::Wiped { .. }),
@@ -341,6 +349,11 @@ impl Life {
 fn system_clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn monotonic_clock() -> Arc<dyn Fn() -> i64 + Send + Sync> {
+    let began = tokio::time::Instant::now();
+    Arc::new(move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
 fn system_entropy() -> u64 {

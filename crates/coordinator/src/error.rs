@@ -138,6 +138,12 @@ pub enum RequestError {
     /// The disk is full. Requests that give space back are still served.
     #[error("there is no space left for the metadata log")]
     NoSpace,
+    /// No coordinator gave an answer in time. Nothing of the request is in effect.
+    #[error("the metadata quorum could not be reached, or had no leader, in time")]
+    TimedOut,
+    /// The coordinator that was asked belongs to another cluster.
+    #[error("the coordinator belongs to another cluster: {0}")]
+    OtherCluster(String),
     /// The decision cannot be written down; a defect.
     #[error("a decision cannot be written: {0}")]
     Unwritable(String),
@@ -149,6 +155,8 @@ impl RequestError {
     pub const fn error_code(&self) -> ErrorCode {
         match self {
             Self::Stopped | Self::NotLeader | Self::LeadershipLost => ErrorCode::NotController,
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::OtherCluster(_) => ErrorCode::InconsistentClusterId,
             Self::Fenced(_) | Self::NoSpace => ErrorCode::KafkaStorageError,
             Self::Unwritable(_) => ErrorCode::UnknownServerError,
         }

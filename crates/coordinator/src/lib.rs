@@ -5,6 +5,7 @@
 //! [`MetadataFeed`]. The quorum is one node inside the broker's process, or three or five anywhere. Must never know what is in a partition.
 
 mod coordinator;
+mod decision;
 mod driver;
 mod entry;
 mod error;
@@ -12,11 +13,14 @@ mod feed;
 mod founding;
 mod handle;
 mod hard_state;
+mod leadership;
 pub mod limits;
+mod local;
 mod mark;
 mod metadata_log;
 mod opening;
 mod raft;
+mod remote;
 mod reserve;
 mod server;
 mod voters;
@@ -33,6 +37,7 @@ pub use ottla_cluster::features::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
 pub use raft::membership::MembershipError;
 pub use raft::snapshot::SnapshotError;
 pub use raft::{VoterEndpoint, VoterId, VoterNode};
+pub use remote::RemoteOptions;
 
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,28 @@ pub const ELECTION_TIMEOUT_MS_MAX: u64 = 1000;
 pub const HEARTBEAT_MS: u64 = 125;
 /// Size of one batch of records in a snapshot.
 pub const SNAPSHOT_BATCH_BYTES: usize = 256 * 1024;
+/// How long a request may take where its caller says nothing else, in milliseconds: Kafka's `request.timeout.ms`.
+pub const REQUEST_TIMEOUT_MS: u64 = 30_000;
+/// How long a caller waits for a connection to one coordinator before it asks the next.
+pub const CONNECT_MS_MAX: u64 = 1000;
+/// How long a caller waits for one coordinator's answer to a request that it may repeat.
+pub const REPEATABLE_MS_MAX: u64 = 3000;
+/// How long a caller waits for one coordinator's answer to a heartbeat.
+pub const HEARTBEAT_ANSWER_MS_MAX: u64 = 1000;
+/// How long a caller waits before it asks again where nobody leads or a coordinator cannot be reached.
+pub const RETRY_PAUSE_MS: u64 = 50;
+/// The longest such pause of a feed.
+pub const FEED_PAUSE_MS_MAX: u64 = 500;
+/// How long a coordinator holds back the answer to a feed that has everything.
+pub const FEED_WAIT_MS: i32 = 1000;
+/// Longer waits are cut to this.
+pub const FEED_WAIT_MS_MAX: i32 = 30_000;
+/// How much longer a feed waits for its answer than the coordinator was asked to hold it back.
+pub const FEED_ANSWER_MS_MAX: u64 = 2000;
+/// Bytes of records after which an answer of the feed takes no further entry, and pieces in which the whole metadata is sent.
+pub const FEED_BYTES: i32 = 1024 * 1024;
+/// Larger answers are not given, whatever is asked.
+pub const FEED_BYTES_MAX: i32 = 16 * 1024 * 1024;
 /// Size of a request to a controller listener.
 pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// How long a stop waits for replies that are not ready or not written.

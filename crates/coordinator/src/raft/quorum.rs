@@ -51,6 +51,23 @@ pub(crate) struct Quorum {
     snapshots: Snapshots,
 }
 
+/// Tells of changes of who leads.
+pub(crate) struct Changes {
+    server: alias::WatchReceiverOf<Types, openraft::metrics::RaftServerMetrics<Types>>,
+    all: alias::WatchReceiverOf<Types, openraft::metrics::RaftMetrics<Types>>,
+}
+
+impl Changes {
+    /// Waits for the next one; for one who does not lead yet that may be anything. Never comes when the node has ended. Cancel-safe.
+    pub(crate) async fn wait(&mut self, leads: bool) {
+        let ended =
+            if leads { self.server.changed().await.is_err() } else { self.all.changed().await.is_err() };
+        if ended {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// The task that makes snapshots.
 struct Snapshots {
     stop: Arc<Notify>,
@@ -96,9 +113,16 @@ impl Quorum {
         fenced.or_else(|| self.shared.failure())
     }
 
-    /// The term in which this node leads, if it does.
+    /// The term in which this node leads, if it does and has applied what leaders before it left: an entry of its own term.
     pub(crate) fn term_led(&self) -> Option<i32> {
-        self.raft.as_leader().ok().map(|leader| leader.term())
+        let term = self.raft.as_leader().ok()?.term();
+        let applied = self.raft.metrics().borrow_watched().last_applied?;
+        (applied.committed_leader_id().term == term).then_some(term)
+    }
+
+    /// Tells when something changes that leading depends on.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes { server: self.raft.server_metrics(), all: self.raft.metrics() }
     }
 
     /// Proposes an entry, which is expected to get `index`, and waits until it is committed and applied. Its index. The entry is

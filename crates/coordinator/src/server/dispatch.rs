@@ -9,7 +9,7 @@ use ottla_protocol::generated::{ApiKey, ErrorCode, RequestHeader, ResponseHeader
 use ottla_protocol::wire::{Message, Reader, Writer};
 use ottla_transport::server::{Answer, ConnectionInfo, Reply, ReplyFrame, Service};
 
-use super::{ServerState, raft};
+use super::{ServerState, feed, forward, raft};
 
 /// The service behind every controller listener.
 pub(super) struct Dispatch {
@@ -54,7 +54,9 @@ const fn served(key: ApiKey) -> Option<(i16, i16)> {
         | ApiKey::RaftVote
         | ApiKey::RaftAppend
         | ApiKey::RaftSnapshot
-        | ApiKey::QuorumHello => Some(key.defined_versions()),
+        | ApiKey::QuorumHello
+        | ApiKey::FetchMetadata
+        | ApiKey::Forward => Some(key.defined_versions()),
         _ => None,
     }
 }
@@ -64,7 +66,7 @@ impl Dispatch {
         Arc::new(Self { state: Arc::new(state) })
     }
 
-    fn dispatch(&self, frame: Bytes) -> Result<Reply, String> {
+    fn dispatch(&self, connection: &ConnectionInfo, frame: Bytes) -> Result<Reply, String> {
         let (key, version) = key_and_version(&frame)?;
         let mut reader = Reader::new(frame);
         let header = RequestHeader::read(&mut reader, key.request_header_version(version));
@@ -72,7 +74,7 @@ impl Dispatch {
         let (oldest, newest) = served(key).ok_or_else(|| format!("{} is not served", key.name()))?;
         let call = Call { key, version, correlation_id: header.correlation_id };
         if (oldest..=newest).contains(&version) {
-            return self.handle(call, reader);
+            return self.handle(call, connection, reader);
         }
         match key {
             // KIP-511: in version 0, so that the client can read it.
@@ -84,7 +86,7 @@ impl Dispatch {
         }
     }
 
-    fn handle(&self, call: Call, r: Reader) -> Result<Reply, String> {
+    fn handle(&self, call: Call, connection: &ConnectionInfo, r: Reader) -> Result<Reply, String> {
         let state = &self.state;
         let version = call.version;
         Ok(match call.key {
@@ -95,6 +97,12 @@ impl Dispatch {
             ApiKey::RaftVote => call.later(raft::vote(state.clone(), decode(r, version)?)),
             ApiKey::RaftAppend => call.later(raft::append(state.clone(), decode(r, version)?)),
             ApiKey::RaftSnapshot => call.later(raft::snapshot(state.clone(), decode(r, version)?)),
+            ApiKey::FetchMetadata => {
+                call.later(feed::fetch(state.clone(), connection.id(), decode(r, version)?))
+            }
+            ApiKey::Forward => {
+                call.later(forward::forward(state.clone(), connection.id(), decode(r, version)?))
+            }
             ApiKey::QuorumHello => call.reply(&raft::hello(state, &decode(r, version)?)),
             other => return Err(format!("{} is not served", other.name())),
         })
@@ -102,8 +110,13 @@ impl Dispatch {
 }
 
 impl Service for Dispatch {
-    fn call(&self, _connection: &Arc<ConnectionInfo>, frame: Bytes) -> Reply {
-        self.dispatch(frame).unwrap_or_else(|reason| Reply::Close(reason.into()))
+    fn call(&self, connection: &Arc<ConnectionInfo>, frame: Bytes) -> Reply {
+        self.dispatch(connection, frame).unwrap_or_else(|reason| Reply::Close(reason.into()))
+    }
+
+    fn closed(&self, connection: &Arc<ConnectionInfo>) {
+        forward::closed(&self.state, connection.id());
+        self.state.wholes.forget(connection.id());
     }
 }
 

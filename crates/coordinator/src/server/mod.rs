@@ -2,6 +2,8 @@
 //! the API key ([`dispatch`]), one file for each kind of caller.
 
 mod dispatch;
+mod feed;
+mod forward;
 mod raft;
 
 use std::io;
@@ -10,23 +12,33 @@ use std::sync::Arc;
 use ottla_transport::server::{Listener, Server, ServerOptions};
 use tokio_util::sync::CancellationToken;
 
-use crate::handle::CoordinatorHandle;
 use crate::limits::{DRAIN_MAX, REQUEST_BYTES_MAX};
+use crate::local::Local;
 use crate::raft::seat::Seat;
 
 /// What requests are answered from.
 pub(crate) struct ServerState {
     /// Asks the driver of this node.
-    pub(crate) handle: CoordinatorHandle,
+    pub(crate) local: Local,
     /// This node's place in the quorum.
     pub(crate) seat: Arc<Seat>,
     /// A snapshot that is on its way to this node.
     incoming: raft::Incoming,
+    /// Brokers and the connections on which they say that they live.
+    control: forward::ControlConnections,
+    /// Feeds that get the whole metadata piece by piece.
+    wholes: feed::Wholes,
 }
 
 impl ServerState {
-    pub(crate) fn new(handle: CoordinatorHandle, seat: Arc<Seat>) -> Self {
-        Self { handle, seat, incoming: raft::Incoming::default() }
+    pub(crate) fn new(local: Local) -> Self {
+        Self {
+            seat: local.seat.clone(),
+            local,
+            incoming: raft::Incoming::default(),
+            control: forward::ControlConnections::default(),
+            wholes: feed::Wholes::default(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use ottla_protocol::generated::add_raft_voter::{AddRaftVoterRequest, Listener};
+use ottla_protocol::generated::broker_heartbeat::BrokerHeartbeatRequest;
 use ottla_protocol::generated::describe_quorum::{
     DescribeQuorumRequest, RequestPartitionData, RequestTopicData,
 };
@@ -15,6 +16,8 @@ use ottla_transport::server::{Listener as Socket, ListenerOptions};
 use super::*;
 use crate::raft::seat::Seat;
 use crate::raft::{NOBODY, VoterId};
+
+mod remote;
 
 /// The addresses of some nodes, and what is on their disks.
 struct Cluster {
@@ -66,6 +69,8 @@ impl Place {
             listeners: vec![listener],
             advertised: vec![self.endpoint()],
             quorum,
+            // Brokers are here in name only.
+            config: [("broker.session.timeout.ms".to_owned(), "600000".to_owned())].into(),
             ..options(&self.files)
         }
     }
@@ -236,7 +241,17 @@ async fn register(cluster: &Cluster) {
             let cluster_id = place.handle().cluster_id().await.unwrap();
             let request =
                 BrokerRegistrationRequest { cluster_id: cluster_id.as_str().into(), ..registration() };
-            if place.handle().register_broker(request).await.is_ok_and(|done| done.response.error_code == 0) {
+            let handle = place.handle();
+            let Ok(registered) = handle.register_broker(request).await else { continue };
+            let epoch = registered.response.broker_epoch;
+            // With the leader elsewhere it is fenced until it has said that it knows of its registration.
+            let heartbeat = BrokerHeartbeatRequest {
+                broker_id: 1,
+                broker_epoch: epoch,
+                current_metadata_offset: epoch,
+                ..BrokerHeartbeatRequest::default()
+            };
+            if handle.broker_heartbeat(heartbeat).await.is_ok_and(|done| !done.response.is_fenced) {
                 return;
             }
         }
