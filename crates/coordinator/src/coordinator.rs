@@ -144,7 +144,7 @@ pub struct Coordinator {
     stop: CancellationToken,
     /// This node's place in the quorum.
     #[cfg(test)]
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) seat: Arc<crate::raft::seat::Seat>,
     /// Ends the thread wherever it is.
     #[cfg(test)]
     killed: CancellationToken,
