@@ -324,6 +324,7 @@ impl Life {
             entropy,
             monotonic,
             fenced: None,
+            unsettled: false,
             next: None,
             office: None,
             resident: None,

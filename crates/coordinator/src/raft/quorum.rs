@@ -12,7 +12,7 @@ use openraft::error::{ClientWriteError, Fatal};
 use openraft::impls::OneshotResponder;
 use openraft::network::NetSnapshot;
 use openraft::raft::ClientWriteResult;
-use openraft::{ChangeMembers, RaftMetrics, RaftNetworkFactory, ServerState};
+use openraft::{ChangeMembers, Instant, RaftMetrics, RaftNetworkFactory, ServerState};
 use ottla_cluster::image::MetadataImage;
 use ottla_storage::log::LogError;
 use tokio::sync::Notify;
@@ -30,6 +30,11 @@ use crate::limits::{NODE_LIVES, QUORUM_CHANGE_MAX, TRANSFER_MAX};
 
 /// How long a quorum of one may take to take the lead: it needs a few syncs.
 const LEAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A leader that no majority has answered for so long decides nothing any more.
+const MAJORITY_LOST: Duration = Duration::from_millis(2 * crate::limits::ELECTION_TIMEOUT_MS_MAX);
+/// How often it is looked whether there is one.
+const MAJORITY_LOOK: Duration = Duration::from_millis(crate::limits::HEARTBEAT_MS);
 
 /// What a node has on disk, read.
 pub(crate) struct Opened {
@@ -118,6 +123,28 @@ impl Quorum {
         let term = self.raft.as_leader().ok()?.term();
         let applied = self.raft.metrics().borrow_watched().last_applied?;
         (applied.committed_leader_id().term == term).then_some(term)
+    }
+
+    /// Whether a majority has lately answered the node that leads; one who is alone is its own majority. A leader without one may have
+    /// been replaced without knowing it.
+    pub(crate) fn has_majority(&self) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        let acknowledged = leader.last_quorum_acked().is_some_and(|at| at.elapsed() < MAJORITY_LOST);
+        acknowledged || self.raft.metrics().borrow_watched().membership_config.voter_ids().count() == 1
+    }
+
+    /// Waits until there is no majority any more, as long as that takes.
+    pub(crate) async fn majority_lost(&self) {
+        while self.has_majority() {
+            tokio::time::sleep(MAJORITY_LOOK).await;
+        }
+    }
+
+    /// Whether all entries of its log are committed and applied.
+    pub(crate) fn is_settled(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.last_log_index == metrics.last_applied.map(|last| last.index)
     }
 
     /// Tells when something changes that leading depends on.
