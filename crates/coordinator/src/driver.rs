@@ -210,6 +210,7 @@ impl Driver {
             tenure,
             now_ms: (self.monotonic)(),
             resident: &mut self.resident,
+            seat: &self.seat,
         };
         let mut decided = Decided { index, ..Decided::default() };
         let mut waiting = Some(first);
@@ -250,6 +251,7 @@ impl Driver {
             tenure: &mut office.tenure,
             now_ms,
             resident: &mut self.resident,
+            seat: &self.seat,
         };
         let mut records = speak_for_resident(&mut desk);
         let outcome = desk.controller.tick(desk.tenure, now_ms, &mut desk.context);

@@ -24,8 +24,8 @@ mod raft;
 mod remote;
 mod reserve;
 mod server;
-mod voters;
 pub mod settings;
+mod voters;
 
 pub use coordinator::{
     Coordinator, CoordinatorOptions, LOG_DIRECTORY, QuorumOptions, SnapshotLimits, StaticVoter,
