@@ -159,11 +159,12 @@ impl Coordinator {
     /// # Errors
     /// When something on disk is not what it should be, or cannot be written, or the options cannot make a quorum.
     pub fn start(options: CoordinatorOptions) -> Result<(Self, CoordinatorHandle), OpenError> {
+        let clock = options.clock.clone();
         let (opening, standing) = Opening::begin(options)?;
         let published = Arc::new(Published::new(MetadataImage::default()));
         let seat = Arc::new(opening.seat(&standing));
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
-        let local = Local { queue: sender.clone(), published: published.clone(), seat: seat.clone() };
+        let local = Local { queue: sender.clone(), published, seat: seat.clone(), clock };
         let handle = CoordinatorHandle::new(local.clone());
         let stop = CancellationToken::new();
         let (joined, joining) = std::sync::mpsc::channel();
