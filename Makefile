@@ -7,10 +7,10 @@ SHELL := bash
 ARGS ?=
 TIMED := scripts/timed
 
-.PHONY: help run test check fix gen bench fuzz quick tour setup tools clean
+.PHONY: help run test check fix gen bench fuzz quick tour images cluster cluster-stop cluster-up cluster-down setup tools clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: tools ## build the broker and run it on 127.0.0.1:9092, data in ./ottla-data
 	cargo build --release -p ottla-broker
@@ -31,11 +31,12 @@ tour: setup ## a file through every codec and a kill -9, with kcat and Python
 	cargo build -p ottla-broker
 	integration-tests/tour.sh
 
-check: tools ## formatting, lints, generated files, house rules
+check: setup ## formatting, lints, generated files, house rules, manifests
 	$(TIMED) "format" 1 cargo fmt --all --check
 	$(TIMED) "lints" 12 cargo clippy --workspace --all-targets --quiet -- -D warnings
 	$(TIMED) "generated files" 1 cargo xtask gen --check
 	$(TIMED) "house rules" 1 cargo xtask tidy
+	$(TIMED) "manifests" 1 scripts/check-deploy
 
 fix: tools ## format, apply what the lints can repair
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged --quiet
@@ -50,6 +51,21 @@ bench: setup ## figures beside the ceilings of this machine, into docs/benchmark
 
 fuzz: tools ## fuzz every decoder for FUZZ_SECONDS each (default 60; needs cargo-fuzz and a nightly compiler)
 	scripts/fuzz
+
+images: tools ## the images ottla-broker and ottla-coordinator: static binaries in empty images
+	scripts/images
+
+cluster: tools ## three coordinators and three brokers as processes, clients at 127.0.0.1:19092, 29092, 39092
+	scripts/cluster start
+
+cluster-stop: ## stop those processes in order; their data stay in ./ottla-cluster
+	scripts/cluster stop
+
+cluster-up: ## three coordinators and three brokers as containers, clients at 127.0.0.1:19092, 29092, 39092
+	scripts/cluster-up
+
+cluster-down: ## remove those containers and their data
+	scripts/cluster-up down
 
 setup: tools ## what the tests need beside Rust: kcat, a Python environment in .venv
 	@integration-tests/setup

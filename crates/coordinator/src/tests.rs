@@ -20,6 +20,7 @@ mod crashes;
 mod older;
 mod quorum;
 mod snapshots;
+mod sockets;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -2,12 +2,15 @@
 //! directories, and remembers how far each was on disk. It does not own the logs; it opens nothing inside a partition.
 //!
 //! Files: `.lock`, `meta.properties`, `.kafka_cleanshutdown` (there only between an orderly stop and the next start),
-//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `cleaner-offset-checkpoint`, `.ottla-reserve`.
+//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `cleaner-offset-checkpoint`, `.ottla-reserve`,
+//! `.ottla-directory-id` (there only while `meta.properties` is not).
 
+mod claim;
 mod space;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +26,7 @@ use crate::log::OpenFrom;
 use crate::meta::{META_PROPERTIES_FILE, MetaError, MetaProperties};
 use crate::names::{DirKind, METADATA_DIR, TopicPartition, dir_kind};
 
+pub use claim::{Claim, DIRECTORY_ID_FILE};
 pub use space::{RESERVE_BYTES, RESERVE_FILE};
 
 /// The file whose lock says that a broker uses the directory.
@@ -144,13 +148,21 @@ struct Checkpoints {
     recovery_points: Checkpoint,
     log_start_offsets: Checkpoint,
     cleaned_to: Checkpoint,
+    /// How often a recovery point was lowered, and for which partitions when: what was gathered before that is out of date.
+    lowered: u64,
+    lowered_at: BTreeMap<TopicPartition, u64>,
 }
+
+/// From when what is gathered for [`LogDirectory::write_gathered`] is.
+#[derive(Clone, Copy, Debug)]
+pub struct GatheringStamp(u64);
 
 impl Checkpoints {
     fn forget(&mut self, partition: &TopicPartition) {
         self.cleaned_to.set(partition.clone(), None);
         self.recovery_points.set(partition.clone(), None);
         self.log_start_offsets.set(partition.clone(), None);
+        self.lowered_at.remove(partition);
     }
 }
 
@@ -188,11 +200,22 @@ impl LogDirectory {
         path: PathBuf,
         identity: &Identity,
     ) -> Result<(Self, Found), DirectoryError> {
-        create_durably(&*files, &path).map_err(|source| failed("create", &path, source))?;
-        let lock = take_lock(&*files, &path)?;
+        Claim::take(files, path)?.open(identity)
+    }
+
+    fn open_locked(
+        files: Arc<dyn Files>,
+        path: PathBuf,
+        lock: Box<dyn Send + Sync + std::fmt::Debug>,
+        identity: &Identity,
+    ) -> Result<(Self, Found), DirectoryError> {
         let mut found = look_around(&*files, &path)?;
         let meta = match MetaProperties::read(&*files, &path)? {
-            Some(meta) => check_identity(meta, identity, &path)?,
+            Some(meta) => {
+                let meta = check_identity(meta, identity, &path)?;
+                claim::forget_promised_id(&*files, &path)?;
+                meta
+            }
             None => {
                 found.is_new = true;
                 make_identity(&*files, &path, identity, &found)?
@@ -280,13 +303,46 @@ impl LogDirectory {
         &self,
         progress: impl IntoIterator<Item = (TopicPartition, Progress)>,
     ) -> io::Result<()> {
+        let stamp = self.begin_gathering();
+        self.write_gathered(stamp, progress)
+    }
+
+    /// To be called before the logs are asked how far they are, when they may be cut meanwhile.
+    #[must_use]
+    pub fn begin_gathering(&self) -> GatheringStamp {
+        GatheringStamp(lock(&self.checkpoints).lowered)
+    }
+
+    /// Like [`LogDirectory::write_checkpoints`], with what was gathered since `stamp`; logs that were cut since then keep what
+    /// [`LogDirectory::lower_recovery_point`] has written.
+    pub fn write_gathered(
+        &self,
+        stamp: GatheringStamp,
+        progress: impl IntoIterator<Item = (TopicPartition, Progress)>,
+    ) -> io::Result<()> {
         let mut checkpoints = lock(&self.checkpoints);
         for (partition, progress) in progress {
+            if checkpoints.lowered_at.get(&partition).is_some_and(|at| *at > stamp.0) {
+                continue;
+            }
             checkpoints.log_start_offsets.set(partition.clone(), progress.log_start_offset);
             checkpoints.cleaned_to.set(partition.clone(), progress.cleaned_to);
             checkpoints.recovery_points.set(partition, Some(progress.recovery_point));
         }
         self.write_changed(&mut checkpoints)
+    }
+
+    /// Before a log is cut to end at `point`: its recovery point is not above that any more, durably.
+    pub fn lower_recovery_point(&self, partition: &TopicPartition, point: Offset) -> io::Result<()> {
+        let mut checkpoints = lock(&self.checkpoints);
+        checkpoints.lowered += 1;
+        let at = checkpoints.lowered;
+        checkpoints.lowered_at.insert(partition.clone(), at);
+        if checkpoints.recovery_points.now.get(partition).is_some_and(|written| written > point) {
+            checkpoints.recovery_points.set(partition.clone(), Some(point));
+            self.write_changed(&mut checkpoints)?;
+        }
+        Ok(())
     }
 
     fn write_changed(&self, checkpoints: &mut Checkpoints) -> io::Result<()> {
@@ -458,16 +514,20 @@ fn make_identity(
 ) -> Result<MetaProperties, DirectoryError> {
     let has_metadata =
         files.exists(&path.join(METADATA_DIR)).map_err(|source| failed("look into", path, source))?;
+    let promised = claim::promised_id(files, path)?;
     let partition = found.partitions.first().map(TopicPartition::dir_name);
+    // A node that is about to found or join a cluster may have metadata before it knows the cluster's name.
+    let has_metadata = has_metadata && promised.is_none();
     if let Some(example) = partition.or_else(|| has_metadata.then(|| METADATA_DIR.to_owned())) {
         return Err(DirectoryError::NoIdentity { path: path.to_owned(), example });
     }
     let meta = MetaProperties {
         cluster_id: identity.cluster_id.clone(),
         node_id: identity.node_id,
-        directory_id: identity.new_directory_id,
+        directory_id: promised.unwrap_or(identity.new_directory_id),
     };
     meta.write(files, path).map_err(|source| failed("write", &path.join(META_PROPERTIES_FILE), source))?;
+    claim::forget_promised_id(files, path)?;
     Ok(meta)
 }
 
@@ -521,7 +581,8 @@ fn load_checkpoints(
     let mut cleaned_to = load(cleaned_to);
     cleaned_to.is_dirty |= !is_cleaned_good;
     let log_start_offsets = load(log_start_offsets);
-    let checkpoints = Checkpoints { recovery_points, log_start_offsets, cleaned_to };
+    let checkpoints =
+        Checkpoints { recovery_points, log_start_offsets, cleaned_to, ..Checkpoints::default() };
     Ok((checkpoints, are_good))
 }
 

@@ -165,6 +165,11 @@ impl LeaderSide {
         self.epoch_start
     }
 
+    /// The log is known only now.
+    pub(super) fn begin_at(&mut self, epoch_start: Offset) {
+        self.epoch_start = epoch_start;
+    }
+
     /// The metadata says something about this leadership again.
     pub(super) fn renew(&mut self, leadership: Leadership) {
         if leadership.partition_epoch < self.leadership.partition_epoch {
@@ -435,6 +440,16 @@ impl Replica {
         match &self.role {
             Role::Leader(side) => side.next_deadline_ms(self.lag_ms_max),
             Role::Idle | Role::Follower(_) => None,
+        }
+    }
+
+    /// Whether a follower is about to join the ISR: until it is in, or falls behind, ticks are wanted, for what keeps it out may be over
+    /// without anybody telling. One whose broker does not serve is not about to: a tick is wanted when it does again.
+    #[must_use]
+    pub fn is_being_joined(&self) -> bool {
+        match &self.role {
+            Role::Leader(side) => side.followers.values().any(|follower| follower.joins),
+            Role::Idle | Role::Follower(_) => false,
         }
     }
 

@@ -19,9 +19,9 @@ use ottla_storage::files::Open;
 use ottla_storage::files::faulty::Survival;
 
 use super::*;
-use crate::coordinator::open;
 use crate::feed::Published;
 use crate::hard_state::HardState;
+use crate::opening::{Opening, Role, Standing};
 use crate::raft::quorum::Quorum;
 use crate::raft::{Raft, Types, VoterId, VoterNode};
 
@@ -155,8 +155,16 @@ impl Node {
             snapshots,
             ..options(&files)
         };
-        let (opened, _) = open(options).unwrap();
-        let published = opened.machine.published.clone();
+        let published = Arc::new(Published::new(MetadataImage::default()));
+        let (mut opening, standing) = Opening::begin(options).unwrap();
+        let (opened, _) = match standing {
+            Standing::Member(state) => opening.remain_member(state, published.clone()).unwrap(),
+            Standing::Empty | Standing::Wiped { .. } => {
+                let voters = [(id, VoterNode::default())].into();
+                let role = Role::Founder { cluster_id: opening.new_cluster_id(), voters };
+                opening.become_member(role, published.clone()).unwrap()
+            }
+        };
         let quorum = Quorum::start(opened, Plug { wires: wires.clone(), from: id }).await.unwrap();
         wires.plug(id, quorum.raft.clone());
         Self { id, files, quorum, published }
@@ -178,6 +186,7 @@ impl Node {
             committed: -1,
             vote_granted: Some(false),
             purged: None,
+            founders: None,
         };
         state.write(&files.shared(), &dir).unwrap();
         files.shared().sync_dir(Path::new("/data")).unwrap();
@@ -187,16 +196,20 @@ impl Node {
     /// Power is lost: what was not synced is gone. What is left on its disk.
     async fn crash(self, wires: &Wires, seed: u64) -> FaultyFiles {
         wires.cut(self.id);
-        let survival = [Survival::SyncedOnly, Survival::TornPrefix, Survival::AnyPages];
-        let survival = survival[usize::try_from(seed).unwrap() % survival.len()];
-        let left = self.files.crash_image(self.files.operation_count(), survival, seed);
+        let left = self.files.crash_image(self.files.operation_count(), survival(seed), seed);
         self.quorum.raft.shutdown().await.unwrap();
         on_disk(&left)
     }
 }
 
+/// One of the ways in which what was not synced is lost.
+pub(super) fn survival(seed: u64) -> Survival {
+    let survival = [Survival::SyncedOnly, Survival::TornPrefix, Survival::AnyPages];
+    survival[usize::try_from(seed).unwrap() % survival.len()]
+}
+
 /// The same files on a new disk, all synced: a picture of a crash has no history that the next crash could be drawn from.
-fn on_disk(picture: &FaultyFiles) -> FaultyFiles {
+pub(super) fn on_disk(picture: &FaultyFiles) -> FaultyFiles {
     let (from, disk) = (picture.shared(), FaultyFiles::new());
     let to = disk.shared();
     make_data_dir(&disk);

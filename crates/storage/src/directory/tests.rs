@@ -130,6 +130,26 @@ fn a_half_written_or_lost_identity_is_refused_untouched() {
 }
 
 #[test]
+fn a_directory_has_its_id_before_anybody_knows_its_cluster() {
+    let (first, second) = (Uuid([1; 16]), Uuid([2; 16]));
+    let claim = |files: &FaultyFiles| Claim::take(files.shared(), DIR.into()).expect("it is free");
+    let files = FaultyFiles::new();
+    assert_eq!(claim(&files).directory_id(first).expect("written"), first);
+    for survival in [Survival::SyncedOnly, Survival::All] {
+        let files = files.crash_image(files.operation_count(), survival, 0);
+        files.create_dir_all(&Path::new(DIR).join(METADATA_DIR)).expect("the quorum makes it");
+        let held = claim(&files);
+        assert!(matches!(Claim::take(files.shared(), DIR.into()), Err(DirectoryError::Locked { .. })));
+        assert_eq!(held.directory_id(second).expect("read"), first, "a restart keeps it");
+        let (directory, found) = held.open(&identity()).expect("it opens");
+        assert_eq!((directory.meta().directory_id, found.is_new), (first, true));
+        assert_eq!(file(&files, DIRECTORY_ID_FILE), None);
+        drop(directory);
+        assert_eq!(claim(&files).directory_id(second).expect("read"), first);
+    }
+}
+
+#[test]
 fn clean_is_only_what_was_closed_in_order_since_the_last_start() {
     let files = FaultyFiles::new();
     let (directory, _) = open(&files);
