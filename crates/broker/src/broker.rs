@@ -93,13 +93,8 @@ impl Broker {
         let image = Arc::new(handle.image());
         let (publish, images) = watch::channel(image.clone());
         let replication = replication(&config, &joined.logs, &images, broker_epoch);
-        let reconciler = Reconciler::new(
-            config.clone(),
-            topics.clone(),
-            joined.logs.clone(),
-            groups.clone(),
-            replication.clone(),
-        );
+        let (own, logs) = (config.clone(), joined.logs.clone());
+        let reconciler = Reconciler::new(own, topics.clone(), logs, groups.clone(), replication.clone());
         let reconciler = Arc::new(reconciler);
         assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
         let feed = handle.feed(image.index() + 1);
@@ -108,14 +103,9 @@ impl Broker {
         groups.start();
         let stop = CancellationToken::new();
         let slots = config.max_incremental_fetch_session_cache_slots;
+        let (me, shutdown) = (config.node_id, shell.shutdown.clone());
         let state = Arc::new(State {
-            control: Control::new(
-                handle,
-                images.clone(),
-                config.node_id,
-                broker_epoch,
-                shell.shutdown.clone(),
-            ),
+            control: Control::new(handle, images.clone(), me, broker_epoch, shutdown.clone()),
             groups,
             followers: FollowerSessions::default(),
             sessions: FetchSessions::new(slots, first_session_id()),
@@ -135,23 +125,15 @@ impl Broker {
         tasks.push(shell.control.spawn(disks::watch(state.clone(), shell.clone(), stop.clone())));
         let become_it = reconcile(config, reconciler, server.clone());
         let followed = ImageReplica::new((*image).clone());
-        let (shutdown, stopping) = (shell.shutdown.clone(), stop.clone());
+        let stopping = stop.clone();
         tasks.push(shell.control.spawn(async move {
             if let Err(error) = follow(feed, followed, become_it, publish, stopping).await {
                 shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
         observe(&shell, &state, &server);
-        Ok(Broker {
-            state,
-            replication,
-            server,
-            addresses,
-            coordinator: joined.coordinator,
-            broker_epoch,
-            tasks,
-            stop,
-        })
+        let coordinator = joined.coordinator;
+        Ok(Broker { state, replication, server, addresses, coordinator, broker_epoch, tasks, stop })
     }
 
     /// Where it listens, in the order of the configured listeners.
