@@ -25,6 +25,7 @@ mod remote;
 mod reserve;
 mod server;
 pub mod settings;
+mod voters;
 
 pub use coordinator::{
     Coordinator, CoordinatorOptions, LOG_DIRECTORY, QuorumOptions, SnapshotLimits, StaticVoter,

@@ -1,5 +1,6 @@
 //! This node's part in the quorum: what the rest of the crate sees of consensus.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use openraft::error::{ClientWriteError, Fatal};
 use openraft::impls::OneshotResponder;
 use openraft::network::NetSnapshot;
 use openraft::raft::ClientWriteResult;
-use openraft::{RaftNetworkFactory, ServerState};
+use openraft::{ChangeMembers, Instant, RaftMetrics, RaftNetworkFactory, ServerState};
 use ottla_cluster::image::MetadataImage;
 use ottla_storage::log::LogError;
 use tokio::sync::Notify;
@@ -19,13 +20,21 @@ use tokio::sync::Notify;
 use super::disk::{Disk, DiskHandle, Order};
 use super::log_store::LogStore;
 use super::machine::{Machine, Shared};
-use super::{Change, Raft, Types, VoterId, alias, config, is_alone, to_i64};
+use super::plan::Change;
+use super::steward::silence;
+use super::{Raft, Types, VoterId, alias, config, is_alone, to_i64};
 use crate::entry::{EntryKind, LogEntry};
 use crate::error::{OpenError, RequestError};
 use crate::feed::{FeedEntry, FeedError};
+use crate::limits::{NODE_LIVES, QUORUM_CHANGE_MAX, TRANSFER_MAX};
 
 /// How long a quorum of one may take to take the lead: it needs a few syncs.
 const LEAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A leader that no majority has answered for so long decides nothing any more.
+const MAJORITY_LOST: Duration = Duration::from_millis(2 * crate::limits::ELECTION_TIMEOUT_MS_MAX);
+/// How often it is looked whether there is one.
+const MAJORITY_LOOK: Duration = Duration::from_millis(crate::limits::HEARTBEAT_MS);
 
 /// What a node has on disk, read.
 pub(crate) struct Opened {
@@ -116,6 +125,28 @@ impl Quorum {
         (applied.committed_leader_id().term == term).then_some(term)
     }
 
+    /// Whether a majority has lately answered the node that leads; one who is alone is its own majority. A leader without one may have
+    /// been replaced without knowing it.
+    pub(crate) fn has_majority(&self) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        let acknowledged = leader.last_quorum_acked().is_some_and(|at| at.elapsed() < MAJORITY_LOST);
+        acknowledged || self.raft.metrics().borrow_watched().membership_config.voter_ids().count() == 1
+    }
+
+    /// Waits until there is no majority any more, as long as that takes.
+    pub(crate) async fn majority_lost(&self) {
+        while self.has_majority() {
+            tokio::time::sleep(MAJORITY_LOOK).await;
+        }
+    }
+
+    /// Whether all entries of its log are committed and applied.
+    pub(crate) fn is_settled(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.last_log_index == metrics.last_applied.map(|last| last.index)
+    }
+
     /// Tells when something changes that leading depends on.
     pub(crate) fn changes(&self) -> Changes {
         Changes { server: self.raft.server_metrics(), all: self.raft.metrics() }
@@ -143,7 +174,7 @@ impl Quorum {
             Err(error) => return Err(self.why(&error)),
         }
         let (reply, answer) = alias::OneshotOf::<Types>::channel::<ClientWriteResult<Types>>();
-        let request = self.raft.write(Change { records }).responder(OneshotResponder::new(reply));
+        let request = self.raft.write(super::Change { records }).responder(OneshotResponder::new(reply));
         request.with_leader(term).await.map_err(|error| self.why(&error))?;
         // The library drops the sender when it ends.
         let written = answer.await.map_err(|_| self.why(&"the metadata quorum has ended"))?;
@@ -183,11 +214,62 @@ impl Quorum {
         entries.collect::<Result<_, _>>().map(Some)
     }
 
-    /// Leaves in order: the log and what must not be forgotten are closed.
+    /// Changes who belongs to the quorum.
+    ///
+    /// # Errors
+    /// When it is not known to have happened; it may still.
+    pub(crate) async fn change(&self, change: Change) -> Result<(), RequestError> {
+        if self.term_led().is_none() {
+            return Err(RequestError::NotLeader);
+        }
+        let (members, retain) = match change {
+            Change::Listen(nodes) => (ChangeMembers::AddNodes(nodes), true),
+            Change::Move(nodes) => (ChangeMembers::SetNodes(nodes), true),
+            Change::Forget(ids) => (ChangeMembers::RemoveNodes(ids), true),
+            Change::Vote(ids) => (ChangeMembers::ReplaceAllVoters(ids), false),
+        };
+        let changing = tokio::time::timeout(QUORUM_CHANGE_MAX, self.raft.change_membership(members, retain));
+        match changing.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(RequestError::Unwritable(error.to_string())),
+            Err(_) => Err(RequestError::LeadershipLost),
+        }
+    }
+
+    /// Gives the lead to the voter that knows most, so that nobody has to notice that this node is gone.
+    async fn hand_over(&self) {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        if metrics.current_leader != Some(self.me) {
+            return;
+        }
+        let silence = silence(&metrics);
+        let lives = |id: &VoterId| silence.get(id).is_some_and(|ago| *ago < NODE_LIVES);
+        let voters: BTreeSet<_> = metrics.membership_config.voter_ids().collect();
+        let others = metrics.replication.iter().flatten();
+        let others = others.filter(|(id, _)| **id != self.me && voters.contains(id) && lives(id));
+        let Some((next, _)) = others.max_by_key(|(_, matching)| matching.map(|last| last.index)) else {
+            return;
+        };
+        if self.raft.trigger().transfer_leader(*next).await.is_err() {
+            return;
+        }
+        let wait = self.raft.wait(Some(TRANSFER_MAX));
+        let other =
+            |metrics: &RaftMetrics<Types>| metrics.current_leader.is_some_and(|leader| leader != self.me);
+        match wait.metrics(other, "another leads").await {
+            Ok(_) => tracing::info!(to = %next, "handed over the lead of the metadata quorum"),
+            Err(error) => {
+                tracing::warn!(to = %next, %error, "the lead of the metadata quorum was not taken over")
+            }
+        }
+    }
+
+    /// Leaves in order: another leads, the log and what must not be forgotten are closed.
     ///
     /// # Errors
     /// When the node was fenced, or they cannot be.
     pub(crate) async fn stop(self) -> Result<(), RequestError> {
+        self.hand_over().await;
         self.snapshots.stop.notify_one();
         // A task that panicked has said so; the log is closed all the same.
         self.snapshots.task.await.ok();
