@@ -7,6 +7,7 @@ use anyhow::Context;
 use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
 use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
+pub use ottla_process::random::id as random_id;
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{Found, Identity, LogDirectory};
@@ -25,7 +26,6 @@ use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::limits::{DESCRIPTOR_SHARE, DRAIN_MAX};
 use crate::logs::Logs;
-use crate::metrics::{LogSize, LogsView, NetworkView};
 use crate::producer_ids::ProducerIds;
 use crate::reconciler::Reconciler;
 use crate::replication::Replication;
@@ -127,7 +127,7 @@ impl Broker {
             topics,
             logs: joined.logs,
         });
-        replication.start(Arc::new(state.control.clone()));
+        replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
         let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);
@@ -141,7 +141,7 @@ impl Broker {
                 shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
-        observe(&shell, &state, &server);
+        crate::observe::observe(&shell, &state, &server);
         Ok(Broker {
             state,
             replication,
@@ -194,12 +194,9 @@ impl Broker {
 fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
     let mut bound = Vec::new();
     for listener in &config.listeners {
-        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-        let mut addresses = (host, listener.port)
-            .to_socket_addrs()
-            .with_context(|| format!("listener {}: cannot resolve {host}", listener.name))?;
-        let address =
-            addresses.next().with_context(|| format!("listener {}: {host} has no address", listener.name))?;
+        let address = listener
+            .address()
+            .with_context(|| format!("listener {}: cannot resolve {}", listener.name, listener.host))?;
         let options = ListenerOptions {
             backlog: i32::try_from(config.socket.listen_backlog_size).unwrap_or(i32::MAX),
             send_buffer_bytes: config.socket.send_buffer_bytes,
@@ -381,51 +378,8 @@ fn descriptor_capacity() -> usize {
     usize::try_from(limit / DESCRIPTOR_SHARE).unwrap_or(usize::MAX).clamp(64, 100_000)
 }
 
-/// 128 random bits.
-#[must_use]
-pub fn random_id() -> Uuid {
-    let mut bytes = [0; 16];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(filled, Ok(bytes.len()), "the system has random numbers");
-    Uuid(bytes)
-}
-
 /// Session ids begin at a random place, so that a session of the process before is not taken for one of this.
 fn first_session_id() -> i32 {
     let Uuid([a, b, c, d, ..]) = random_id();
     i32::from_be_bytes([a & 0x7f, b, c, d])
-}
-
-/// Connects what is counted elsewhere to the metrics.
-fn observe(shell: &Shell, state: &Arc<State>, server: &Server) {
-    let stats = server.stats().clone();
-    shell.metrics.set_network(move || NetworkView {
-        received_bytes: stats.bytes_in(),
-        sent_bytes: stats.bytes_out(),
-        connections: stats.connections_now(),
-        connections_accepted: stats.connections_total(),
-        connections_refused: stats.connections_rejected(),
-        accept_errors: stats.accept_errors(),
-        request_memory_bytes: stats.request_bytes_now(),
-    });
-    // The state holds the metrics, which must not hold it.
-    let groups = Arc::downgrade(&state.groups);
-    shell.metrics.set_groups(move || groups.upgrade().map(|groups| groups.view()).unwrap_or_default());
-    let state = Arc::downgrade(state);
-    shell.metrics.set_logs(move || {
-        let mut view = LogsView::default();
-        let Some(state) = state.upgrade() else { return view };
-        for topic in state.topics.all() {
-            let mut size = LogSize { topic: topic.name.to_string(), partitions: 0, size_bytes: 0 };
-            for (_, partition) in topic.partitions() {
-                size.partitions += 1;
-                size.size_bytes += partition.with_open_log(|log| log.size_bytes()).unwrap_or(0);
-                view.partitions_offline += u64::from(partition.failure().is_some());
-            }
-            view.topics.push(size);
-        }
-        view.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
-        view.log_dirs_offline = state.logs.directories().filter(|directory| directory.failed).count() as u64;
-        view
-    });
 }

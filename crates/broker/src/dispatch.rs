@@ -203,6 +203,7 @@ impl Dispatch {
             key if is_of_a_group(key) => {
                 return self.handle_group(key, call, r, groups::client(client_id, connection));
             }
+            key if is_about_the_cluster(key) => return self.handle_cluster(key, call, r),
             key => return self.handle_slow(key, call, r),
         })
     }
@@ -223,6 +224,28 @@ impl Dispatch {
             ApiKey::ExplainGroups => grouped(state, call, r, client, handlers::explain_groups::handle),
             other => Err(format!("{} is not served", other.name())),
         }
+    }
+
+    /// Requests of administrators that the controller decides: brokers, the places of partitions, the quorum.
+    fn handle_cluster(&self, key: ApiKey, call: Call, r: Reader) -> Result<Reply, String> {
+        let state = self.state.clone();
+        let version = call.version;
+        Ok(match key {
+            ApiKey::AlterPartitionReassignments => {
+                call.later(handlers::alter_partition_reassignments::handle(state, decode(r, version)?))
+            }
+            ApiKey::ElectLeaders => call.later(handlers::elect_leaders::handle(state, decode(r, version)?)),
+            ApiKey::ListPartitionReassignments => {
+                call.later(handlers::list_partition_reassignments::handle(state, decode(r, version)?))
+            }
+            ApiKey::UnregisterBroker => {
+                call.later(handlers::unregister_broker::handle(state, decode(r, version)?))
+            }
+            ApiKey::UpdateFeatures => {
+                call.later(handlers::update_features::handle(state, decode(r, version)?))
+            }
+            other => return Err(format!("{} is not served", other.name())),
+        })
     }
 
     /// Requests that ask the controller or touch many files.
@@ -276,6 +299,21 @@ const fn is_of_a_group(key: ApiKey) -> bool {
             | DeleteGroups
             | OffsetDelete
             | ExplainGroups
+    )
+}
+
+const fn is_about_the_cluster(key: ApiKey) -> bool {
+    use ApiKey::{
+        AlterPartitionReassignments, ElectLeaders, ListPartitionReassignments, UnregisterBroker,
+        UpdateFeatures,
+    };
+    matches!(
+        key,
+        AlterPartitionReassignments
+            | ElectLeaders
+            | ListPartitionReassignments
+            | UnregisterBroker
+            | UpdateFeatures
     )
 }
 

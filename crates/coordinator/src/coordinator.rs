@@ -323,6 +323,7 @@ impl Life {
             entropy,
             monotonic,
             fenced: None,
+            unsettled: false,
             next: None,
             office: None,
             resident: None,

@@ -20,6 +20,9 @@ use crate::raft::plan::Change;
 use crate::raft::quorum::Quorum;
 use crate::raft::seat::Seat;
 
+/// Pause of one who leads but cannot decide, before it looks again.
+const UNABLE_PAUSE_MS: i64 = 100;
+
 /// Tells a waiting request what became of it; `Ok` carries the index up to which the metadata holds its effect.
 pub(crate) type Answer = Box<dyn FnOnce(Result<i64, RequestError>) + Send>;
 /// A request's decision on the working copy, or the news that there is none.
@@ -60,6 +63,8 @@ pub(crate) struct Driver {
     pub(crate) monotonic: Monotonic,
     /// Why nothing is decided any more.
     pub(crate) fenced: Option<String>,
+    /// Whether it is open what became of a decision.
+    pub(crate) unsettled: bool,
     /// A command that was taken from the queue and belongs to the next round.
     pub(crate) next: Option<Command>,
     /// What it knows while its node leads.
@@ -91,8 +96,12 @@ impl Driver {
         loop {
             self.published.set_leadership(Leadership::of(&self.seat));
             self.take_office();
-            let wait =
-                self.office.as_ref().map(|office| office.tenure.next_deadline_ms() - (self.monotonic)());
+            let is_able = self.is_able();
+            let wait = match &self.office {
+                Some(office) if is_able => Some(office.tenure.next_deadline_ms() - (self.monotonic)()),
+                Some(_) => Some(UNABLE_PAUSE_MS),
+                None => None,
+            };
             let is_due = wait.is_some_and(|wait_ms| wait_ms <= 0);
             let command = if is_due {
                 // What waits comes first: it may be a broker that says it lives.
@@ -127,6 +136,12 @@ impl Driver {
         self.quorum.stop().await
     }
 
+    /// Whether a decision could be committed now. Not while it is open what became of an earlier one: the image may lack it.
+    fn is_able(&mut self) -> bool {
+        self.unsettled = self.unsettled && !self.quorum.is_settled();
+        self.fenced.is_none() && !self.unsettled && self.quorum.has_majority()
+    }
+
     fn take_next(&mut self) -> Option<Command> {
         self.next.take().or_else(|| match self.queue.try_recv() {
             Ok(command) => Some(command),
@@ -141,6 +156,8 @@ impl Driver {
         if self.office.as_ref().map(|office| office.term) == term {
             return;
         }
+        // What was open is settled by the first entry of a new term.
+        self.unsettled = false;
         self.office = term.map(|term| {
             let now_ms = (self.monotonic)();
             Office { term, tenure: Tenure::new(&self.published.image(), &self.settings, now_ms) }
@@ -150,10 +167,11 @@ impl Driver {
     async fn decide_group(&mut self, first: Proposal) {
         // The term before the image: a leader of this term has applied what leaders before it left.
         self.take_office();
+        let is_able = self.is_able();
         let refusal = match (&self.fenced, &self.office) {
             (Some(why), _) => Some(RequestError::Fenced(why.clone())),
-            (None, None) => Some(RequestError::NotLeader),
-            (None, Some(_)) => None,
+            (None, Some(_)) if is_able => None,
+            (None, _) => Some(RequestError::NotLeader),
         };
         if let Some(error) = refusal {
             (first.decide)(Err(error));
@@ -192,6 +210,7 @@ impl Driver {
             tenure,
             now_ms: (self.monotonic)(),
             resident: &mut self.resident,
+            seat: &self.seat,
         };
         let mut decided = Decided { index, ..Decided::default() };
         let mut waiting = Some(first);
@@ -219,11 +238,10 @@ impl Driver {
     /// What the controller does unasked. What cannot be committed is tried again when it is due again.
     async fn tick(&mut self) {
         self.take_office();
-        let Some(mut office) = self.office.take() else { return };
-        if self.fenced.is_some() {
-            self.office = Some(office);
+        if !self.is_able() {
             return;
         }
+        let Some(mut office) = self.office.take() else { return };
         let image = self.published.image();
         let index = image.index() + 1;
         let now_ms = (self.monotonic)();
@@ -233,6 +251,7 @@ impl Driver {
             tenure: &mut office.tenure,
             now_ms,
             resident: &mut self.resident,
+            seat: &self.seat,
         };
         let mut records = speak_for_resident(&mut desk);
         let outcome = desk.controller.tick(desk.tenure, now_ms, &mut desk.context);
@@ -249,7 +268,7 @@ impl Driver {
     }
 
     async fn propose(
-        &self,
+        &mut self,
         term: i32,
         index: i64,
         records: &[MetadataRecord],
@@ -257,7 +276,15 @@ impl Driver {
     ) -> Result<i64, RequestError> {
         let frames: Result<Vec<_>, _> = records.iter().map(MetadataRecord::encode).collect();
         let frames = frames.map_err(|error| RequestError::Unwritable(error.to_string()))?;
-        self.quorum.propose(term, index, frames, frees_space).await
+        tokio::select! {
+            biased;
+            proposed = self.quorum.propose(term, index, frames, frees_space) => proposed,
+            () = self.quorum.majority_lost() => {
+                self.unsettled = true;
+                tracing::warn!(index, "no majority of the metadata quorum answers: what becomes of a decision is not known");
+                Err(RequestError::LeadershipLost)
+            }
+        }
     }
 
     async fn read(&self, from: i64) -> Result<Vec<Arc<FeedEntry>>, FeedError> {

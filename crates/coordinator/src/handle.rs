@@ -31,6 +31,7 @@ use ottla_protocol::generated::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
 use ottla_protocol::generated::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+use ottla_protocol::generated::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use ottla_protocol::wire::Str;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -297,6 +298,14 @@ impl CoordinatorHandle {
         &self,
         request: AlterPartitionReassignmentsRequest,
     ) -> Asked<AlterPartitionReassignmentsResponse> {
+        self.ask(request).await
+    }
+
+    /// UpdateFeatures.
+    ///
+    /// # Errors
+    /// When the decision could not be committed.
+    pub async fn update_features(&self, request: UpdateFeaturesRequest) -> Asked<UpdateFeaturesResponse> {
         self.ask(request).await
     }
 

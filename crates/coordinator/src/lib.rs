@@ -19,10 +19,12 @@ mod local;
 mod mark;
 mod metadata_log;
 mod opening;
+pub mod process;
 mod raft;
 mod remote;
 mod reserve;
 mod server;
+pub mod settings;
 mod voters;
 
 pub use coordinator::{

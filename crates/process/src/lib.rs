@@ -7,5 +7,6 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod options;
+pub mod random;
 pub mod runner;
 pub mod shutdown;

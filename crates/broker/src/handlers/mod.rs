@@ -1,6 +1,7 @@
 //! One file per API, named after its message.
 
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
@@ -12,6 +13,7 @@ pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod explain_groups;
 pub mod fetch;
 pub mod find_coordinator;
@@ -23,6 +25,7 @@ pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
@@ -32,3 +35,5 @@ pub mod produce;
 pub mod produce_old;
 pub mod report_durable;
 pub mod sync_group;
+pub mod unregister_broker;
+pub mod update_features;

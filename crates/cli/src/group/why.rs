@@ -101,7 +101,7 @@ fn events(id: &str, events: &[GroupEvent], session: &mut Session) -> Result<()> 
             kind: "event",
             group: id,
             time: Timestamp::from_millisecond(event.timestamp_ms)
-                .map_or("-".to_owned(), |time| time.to_string()),
+                .map_or("-".to_owned(), |time| format!("{time:.3}")),
             timestamp_ms: event.timestamp_ms,
             generation: event.generation,
             event: &event.kind,

@@ -13,7 +13,7 @@ use openraft::error::{ClientWriteError, Fatal};
 use openraft::impls::OneshotResponder;
 use openraft::network::NetSnapshot;
 use openraft::raft::ClientWriteResult;
-use openraft::{ChangeMembers, RaftMetrics, RaftNetworkFactory, ServerState};
+use openraft::{ChangeMembers, Instant, RaftMetrics, RaftNetworkFactory, ServerState};
 use ottla_cluster::image::MetadataImage;
 use ottla_storage::log::LogError;
 use tokio::sync::Notify;
@@ -33,6 +33,11 @@ use crate::limits::{NODE_LIVES, QUORUM_CHANGE_MAX, STOP_WAITS_MAX, TRANSFER_MAX}
 /// How long a quorum of one may take to take the lead: it needs a few syncs.
 const LEAD_DEADLINE: Duration = Duration::from_secs(60);
 
+/// A leader that no majority has answered for so long decides nothing any more.
+const MAJORITY_LOST: Duration = Duration::from_millis(2 * crate::limits::ELECTION_TIMEOUT_MS_MAX);
+/// How often it is looked whether there is one.
+const MAJORITY_LOOK: Duration = Duration::from_millis(crate::limits::HEARTBEAT_MS);
+
 /// What a node has on disk, read.
 pub(crate) struct Opened {
     pub(crate) me: VoterId,
@@ -48,7 +53,8 @@ pub(crate) struct Quorum {
     me: VoterId,
     pub(crate) raft: Raft,
     disk: DiskHandle,
-    disk_thread: JoinHandle<()>,
+    /// `None` where there is none.
+    disk_thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
     snapshots: Snapshots,
     /// Cancelled when the node is to end: what is under way then has a moment to come to its end.
@@ -82,20 +88,47 @@ struct Snapshots {
 
 impl Quorum {
     /// Joins the quorum, whose other nodes are reached through `network`. One who is alone in it leads it when this returns.
-    pub(crate) async fn start<N>(opened: Opened, network: N) -> Result<Self, OpenError>
+    pub(crate) async fn start<N>(mut opened: Opened, network: N) -> Result<Self, OpenError>
     where
         N: RaftNetworkFactory<Types>,
         N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
     {
-        let Opened { me, cluster_id, disk, mut machine, committed } = opened;
+        opened.machine.note_growth();
+        let (disk, thread) = DiskHandle::spawn(opened.disk)?;
+        let Opened { me, cluster_id, machine, committed, .. } = opened;
+        Self::start_on(me, &cluster_id, machine, committed, (disk, Some(thread)), network).await
+    }
+
+    /// As [`Quorum::start`], on a disk without a thread.
+    #[cfg(test)]
+    pub(crate) async fn start_at_once<N>(opened: Opened, network: N) -> Result<Self, OpenError>
+    where
+        N: RaftNetworkFactory<Types>,
+        N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
+    {
+        let Opened { me, cluster_id, disk, machine, committed } = opened;
+        let disk = DiskHandle::at_once(disk);
+        Self::start_on(me, &cluster_id, machine, committed, (disk, None), network).await
+    }
+
+    async fn start_on<N>(
+        me: VoterId,
+        cluster_id: &str,
+        machine: Machine,
+        committed: Option<super::EntryId>,
+        (disk, disk_thread): (DiskHandle, Option<JoinHandle<()>>),
+        network: N,
+    ) -> Result<Self, OpenError>
+    where
+        N: RaftNetworkFactory<Types>,
+        N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
+    {
         let alone = is_alone(machine.replayed.membership.membership(), me);
         let shared = machine.shared.clone();
         let kept_entries = machine.limits.kept_entries;
-        machine.note_growth();
-        let (disk, disk_thread) = DiskHandle::spawn(disk)?;
         let store = LogStore { disk: disk.clone(), committed };
         let refused = |error: Fatal<Types>| OpenError::Raft(error.to_string());
-        let raft = Raft::new(me, config(&cluster_id, kept_entries), network, store, machine)
+        let raft = Raft::new(me, config(cluster_id, kept_entries), network, store, machine)
             .await
             .map_err(refused)?;
         if alone {
@@ -156,6 +189,28 @@ impl Quorum {
         let term = self.raft.as_leader().ok()?.term();
         let applied = self.raft.metrics().borrow_watched().last_applied?;
         (applied.committed_leader_id().term == term).then_some(term)
+    }
+
+    /// Whether a majority has lately answered the node that leads; one who is alone is its own majority. A leader without one may have
+    /// been replaced without knowing it.
+    pub(crate) fn has_majority(&self) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        let acknowledged = leader.last_quorum_acked().is_some_and(|at| at.elapsed() < MAJORITY_LOST);
+        acknowledged || self.raft.metrics().borrow_watched().membership_config.voter_ids().count() == 1
+    }
+
+    /// Waits until there is no majority any more, as long as that takes.
+    pub(crate) async fn majority_lost(&self) {
+        while self.has_majority() {
+            tokio::time::sleep(MAJORITY_LOOK).await;
+        }
+    }
+
+    /// Whether all entries of its log are committed and applied.
+    pub(crate) fn is_settled(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.last_log_index == metrics.last_applied.map(|last| last.index)
     }
 
     /// Tells when something changes that leading depends on.
@@ -287,7 +342,10 @@ impl Quorum {
         self.snapshots.task.await.ok();
         self.raft.shutdown().await.ok();
         let closed = self.disk.ask(Order::Close).await;
-        self.disk_thread.join().ok();
+        if let Some(thread) = self.disk_thread {
+            // One that panicked has said so.
+            thread.join().ok();
+        }
         let failure = self.shared.failure();
         match (closed, failure) {
             (Ok(Ok(())), None) => Ok(()),

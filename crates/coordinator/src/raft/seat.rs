@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver;
+use ottla_cluster::features::{Features, Levels, OTTLA_FEATURE};
 use ottla_protocol::generated::ErrorCode;
 use tokio::sync::{Notify, watch};
 
@@ -35,6 +36,8 @@ struct State {
     raft: Option<Raft>,
     /// What others said last of themselves: newer than what the log says of them.
     said: BTreeMap<VoterId, Said>,
+    /// Levels of the feature of this program that others can work with, as they told this node while it led.
+    levels: BTreeMap<VoterId, Levels>,
 }
 
 /// What a node says of itself.
@@ -184,6 +187,26 @@ impl Seat {
     /// What the others said of themselves.
     pub(crate) fn others(&self) -> BTreeMap<VoterId, Said> {
         self.state().said.clone()
+    }
+
+    /// Remembers what levels a member can work with.
+    pub(crate) fn note_levels(&self, id: VoterId, levels: Levels) {
+        let mut state = self.state();
+        if state.levels.len() >= KNOWN_NODES_MAX && !state.levels.contains_key(&id) {
+            // Members say it again all the time.
+            state.levels.clear();
+        }
+        state.levels.insert(id, levels);
+    }
+
+    /// The other members of the quorum with the features that they can work with; `None` for one that has not said it to this node.
+    pub(crate) fn features_of_others(&self) -> BTreeMap<i32, Option<Features>> {
+        let view = self.view();
+        let state = self.state();
+        let others = view.members.membership().nodes().map(|(id, _)| *id).filter(|id| *id != self.me);
+        let known =
+            |id: VoterId| state.levels.get(&id).map(|levels| Features::new([(OTTLA_FEATURE, *levels)]));
+        others.map(|id| (id.id, known(id))).collect()
     }
 
     /// Where a node is reached: what it said last, else what the log says of it.

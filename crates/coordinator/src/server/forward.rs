@@ -20,6 +20,7 @@ use ottla_protocol::generated::forward::{ForwardRequest, ForwardResponse};
 use ottla_protocol::generated::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use ottla_protocol::generated::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use ottla_protocol::generated::unregister_broker::UnregisterBrokerRequest;
+use ottla_protocol::generated::update_features::UpdateFeaturesRequest;
 use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::{Message, Str};
 
@@ -100,6 +101,7 @@ async fn decide(state: &ServerState, connection: u64, request: ForwardRequest) -
         Some(ApiKey::ElectLeaders) => ask::<ElectLeadersRequest>(from).await,
         Some(ApiKey::AlterPartitionReassignments) => ask::<AlterPartitionReassignmentsRequest>(from).await,
         Some(ApiKey::ListPartitionReassignments) => ask::<ListPartitionReassignmentsRequest>(from).await,
+        Some(ApiKey::UpdateFeatures) => ask::<UpdateFeaturesRequest>(from).await,
         Some(ApiKey::AssignReplicasToDirs) => ask::<AssignReplicasToDirsRequest>(from).await,
         other => {
             let name =

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use super::error::ConfigError;
 use super::quorum::Roles;
@@ -48,6 +50,18 @@ pub struct Listener {
     pub port: u16,
     /// From the map.
     pub protocol: SecurityProtocol,
+}
+
+impl Listener {
+    /// Where to listen.
+    ///
+    /// # Errors
+    /// The host has no address.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        let host = if self.host.is_empty() { "0.0.0.0" } else { &self.host };
+        let mut addresses = (host, self.port).to_socket_addrs()?;
+        addresses.next().ok_or_else(|| io::Error::other("it has no address"))
+    }
 }
 
 /// One of `advertised.listeners`.
