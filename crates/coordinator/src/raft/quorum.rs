@@ -53,7 +53,8 @@ pub(crate) struct Quorum {
     me: VoterId,
     pub(crate) raft: Raft,
     disk: DiskHandle,
-    disk_thread: JoinHandle<()>,
+    /// `None` where there is none.
+    disk_thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
     snapshots: Snapshots,
     /// Cancelled when the node is to end: what is under way then has a moment to come to its end.
@@ -87,20 +88,47 @@ struct Snapshots {
 
 impl Quorum {
     /// Joins the quorum, whose other nodes are reached through `network`. One who is alone in it leads it when this returns.
-    pub(crate) async fn start<N>(opened: Opened, network: N) -> Result<Self, OpenError>
+    pub(crate) async fn start<N>(mut opened: Opened, network: N) -> Result<Self, OpenError>
     where
         N: RaftNetworkFactory<Types>,
         N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
     {
-        let Opened { me, cluster_id, disk, mut machine, committed } = opened;
+        opened.machine.note_growth();
+        let (disk, thread) = DiskHandle::spawn(opened.disk)?;
+        let Opened { me, cluster_id, machine, committed, .. } = opened;
+        Self::start_on(me, &cluster_id, machine, committed, (disk, Some(thread)), network).await
+    }
+
+    /// As [`Quorum::start`], on a disk without a thread.
+    #[cfg(test)]
+    pub(crate) async fn start_at_once<N>(opened: Opened, network: N) -> Result<Self, OpenError>
+    where
+        N: RaftNetworkFactory<Types>,
+        N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
+    {
+        let Opened { me, cluster_id, disk, machine, committed } = opened;
+        let disk = DiskHandle::at_once(disk);
+        Self::start_on(me, &cluster_id, machine, committed, (disk, None), network).await
+    }
+
+    async fn start_on<N>(
+        me: VoterId,
+        cluster_id: &str,
+        machine: Machine,
+        committed: Option<super::EntryId>,
+        (disk, disk_thread): (DiskHandle, Option<JoinHandle<()>>),
+        network: N,
+    ) -> Result<Self, OpenError>
+    where
+        N: RaftNetworkFactory<Types>,
+        N::Network: NetSnapshot<Types, SnapshotData = MetadataImage>,
+    {
         let alone = is_alone(machine.replayed.membership.membership(), me);
         let shared = machine.shared.clone();
         let kept_entries = machine.limits.kept_entries;
-        machine.note_growth();
-        let (disk, disk_thread) = DiskHandle::spawn(disk)?;
         let store = LogStore { disk: disk.clone(), committed };
         let refused = |error: Fatal<Types>| OpenError::Raft(error.to_string());
-        let raft = Raft::new(me, config(&cluster_id, kept_entries), network, store, machine)
+        let raft = Raft::new(me, config(cluster_id, kept_entries), network, store, machine)
             .await
             .map_err(refused)?;
         if alone {
@@ -314,7 +342,10 @@ impl Quorum {
         self.snapshots.task.await.ok();
         self.raft.shutdown().await.ok();
         let closed = self.disk.ask(Order::Close).await;
-        self.disk_thread.join().ok();
+        if let Some(thread) = self.disk_thread {
+            // One that panicked has said so.
+            thread.join().ok();
+        }
         let failure = self.shared.failure();
         match (closed, failure) {
             (Ok(Ok(())), None) => Ok(()),
