@@ -300,7 +300,7 @@ impl Life {
         let cluster_id = opened.cluster_id.clone();
         let peers = Peers { seat: self.local.seat.clone(), cluster_id: cluster_id.clone() };
         let quorum = match Quorum::start(opened, peers).await {
-            Ok(quorum) => quorum,
+            Ok(quorum) => quorum.stop_with(self.stop.clone()),
             Err(error) => return self.tell(Err(error)),
         };
         self.local.seat.open(quorum.raft.clone());
