@@ -338,6 +338,12 @@ impl Logs {
             .filter_map(|(i, place)| Some((i, place.directory.path(), place.directory.fenced()?)))
     }
 
+    /// Ids of the directories that are offline.
+    pub fn offline_ids(&self) -> Vec<Uuid> {
+        let offline = self.directories.iter().filter(|place| place.directory.fenced().is_some());
+        offline.map(|place| place.directory.meta().directory_id).collect()
+    }
+
     /// Paths of the directories without room.
     pub fn full(&self) -> impl Iterator<Item = &Path> {
         self.directories.iter().filter(|place| place.directory.is_full()).map(|place| place.directory.path())

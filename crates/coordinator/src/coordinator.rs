@@ -25,6 +25,7 @@ use crate::opening::{Opening, Role, Standing};
 use crate::raft::VoterEndpoint;
 use crate::raft::network::Peers;
 use crate::raft::quorum::Quorum;
+use crate::raft::seat::Seat;
 use crate::raft::steward::Steward;
 use crate::server::{self, ServerState};
 
@@ -159,12 +160,11 @@ impl Coordinator {
     /// # Errors
     /// When something on disk is not what it should be, or cannot be written, or the options cannot make a quorum.
     pub fn start(options: CoordinatorOptions) -> Result<(Self, CoordinatorHandle), OpenError> {
-        let clock = options.clock.clone();
         let (opening, standing) = Opening::begin(options)?;
         let published = Arc::new(Published::new(MetadataImage::default()));
         let seat = Arc::new(opening.seat(&standing));
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
-        let local = Local { queue: sender.clone(), published, seat: seat.clone(), clock };
+        let local = Local { queue: sender.clone(), published: published.clone(), seat: seat.clone() };
         let handle = CoordinatorHandle::new(local.clone());
         let stop = CancellationToken::new();
         let (joined, joining) = std::sync::mpsc::channel();

@@ -1,11 +1,10 @@
-//! What the leader can be asked, one implementation a request: how it is decided, and how it may be passed on. The same table
+//! What the controller can be asked, one implementation a request: how it is decided, and how it may be passed on. The same table
 //! serves a broker in this process, one that asks over the network, and a coordinator that passes on what its leader has to decide.
 
 use ottla_cluster::controller::{
     Context, Controller, DirectoryAssignment, Outcome, Tenure, list_partition_reassignments,
 };
 use ottla_protocol::generated::ErrorCode;
-use ottla_protocol::generated::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use ottla_protocol::generated::allocate_producer_ids::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse,
 };
@@ -26,7 +25,6 @@ use ottla_protocol::generated::broker_registration::{BrokerRegistrationRequest, 
 use ottla_protocol::generated::create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 use ottla_protocol::generated::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 use ottla_protocol::generated::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
-use ottla_protocol::generated::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 use ottla_protocol::generated::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 use ottla_protocol::generated::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
@@ -34,16 +32,12 @@ use ottla_protocol::generated::incremental_alter_configs::{
 use ottla_protocol::generated::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
-use ottla_protocol::generated::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use ottla_protocol::generated::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use ottla_protocol::generated::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::Message;
 
-use crate::handle::Asked;
-use crate::local::Local;
 use crate::raft::seat::Seat;
-use crate::voters;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +63,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    const NONE: Self = Self { ends_group: false, frees_space: false, may_repeat: false, is_heartbeat: false };
+    pub(crate) const NONE: Self =
+        Self { ends_group: false, frees_space: false, may_repeat: false, is_heartbeat: false };
 }
 
 /// What a decision sees.
@@ -96,20 +91,6 @@ pub(crate) struct Resident {
     pub(crate) epoch: i64,
 }
 
-/// What the leader of the quorum can be asked.
-pub(crate) trait Request: Message + Clone + Send + Sync + 'static {
-    /// What is answered.
-    type Response: Message + Send + 'static;
-    /// How it is queued and passed on.
-    const RULES: Rules;
-
-    /// Has it answered by this process, if its node leads.
-    fn answer(self, local: &Local, origin: Origin) -> impl Future<Output = Asked<Self::Response>> + Send;
-
-    /// The broker that says by it that it lives.
-    fn lives(&self) -> Option<BrokerId>;
-}
-
 /// A request that the controller decides.
 pub(crate) trait Decision: Message + Clone + Send + Sync + 'static {
     /// What is answered.
@@ -121,58 +102,6 @@ pub(crate) trait Decision: Message + Clone + Send + Sync + 'static {
     fn decide(&self, desk: &mut Desk<'_>, origin: Origin) -> Outcome<Self::Response>;
 
     /// The broker that says by it that it lives.
-    fn lives(&self) -> Option<BrokerId> {
-        None
-    }
-}
-
-impl<D: Decision> Request for D {
-    type Response = D::Response;
-    const RULES: Rules = D::RULES;
-
-    fn answer(self, local: &Local, origin: Origin) -> impl Future<Output = Asked<D::Response>> + Send {
-        local.ask(self, origin)
-    }
-
-    fn lives(&self) -> Option<BrokerId> {
-        Decision::lives(self)
-    }
-}
-
-impl Request for DescribeQuorumRequest {
-    type Response = DescribeQuorumResponse;
-    const RULES: Rules = Rules { may_repeat: true, ..Rules::NONE };
-
-    async fn answer(self, local: &Local, _: Origin) -> Asked<DescribeQuorumResponse> {
-        local.of_quorum(voters::describe(&local.seat, &self, (local.clock)()))
-    }
-
-    fn lives(&self) -> Option<BrokerId> {
-        None
-    }
-}
-
-impl Request for AddRaftVoterRequest {
-    type Response = AddRaftVoterResponse;
-    const RULES: Rules = Rules::NONE;
-
-    async fn answer(self, local: &Local, _: Origin) -> Asked<AddRaftVoterResponse> {
-        local.of_quorum(voters::add(&local.seat, &self).await)
-    }
-
-    fn lives(&self) -> Option<BrokerId> {
-        None
-    }
-}
-
-impl Request for RemoveRaftVoterRequest {
-    type Response = RemoveRaftVoterResponse;
-    const RULES: Rules = Rules::NONE;
-
-    async fn answer(self, local: &Local, _: Origin) -> Asked<RemoveRaftVoterResponse> {
-        local.of_quorum(voters::remove(&local.seat, &self).await)
-    }
-
     fn lives(&self) -> Option<BrokerId> {
         None
     }

@@ -39,11 +39,12 @@ use ottla_protocol::wire::Str;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::decision::{Origin, Request};
+use crate::decision::Origin;
 use crate::error::RequestError;
 use crate::feed::MetadataFeed;
 use crate::limits::RETRY_PAUSE_MS;
 use crate::local::Local;
+use crate::question::Question;
 use crate::remote::feed::RemoteFeed;
 use crate::remote::{Attempt, Remote, RemoteOptions};
 
@@ -57,7 +58,7 @@ pub struct Committed<R> {
 }
 
 /// What comes of asking.
-pub(crate) type Asked<R> = Result<Committed<R>, RequestError>;
+type Asked<R> = Result<Committed<R>, RequestError>;
 
 /// Asks the coordinators. Clones are cheap. A request that is dropped while it waits may still take effect.
 ///
@@ -124,6 +125,15 @@ impl CoordinatorHandle {
         match &self.way {
             Way::Local { local, .. } => local.published.committed(),
             Way::Remote(_) => panic!("only one with a coordinator in its process asks it for its image"),
+        }
+    }
+
+    /// This node's place in the quorum, where it is one of its nodes.
+    #[cfg(test)]
+    pub(crate) fn seat(&self) -> &crate::raft::seat::Seat {
+        match &self.way {
+            Way::Local { local, .. } => &local.seat,
+            Way::Remote(_) => panic!("no coordinator in this process"),
         }
     }
 
@@ -314,7 +324,7 @@ impl CoordinatorHandle {
         self.ask(request).await
     }
 
-    /// DescribeQuorum, as its leader knows it.
+    /// DescribeQuorum, as the leader knows it.
     ///
     /// # Errors
     /// When no leader answered.
@@ -322,10 +332,10 @@ impl CoordinatorHandle {
         self.ask(request).await
     }
 
-    /// AddRaftVoter: waits until the node votes.
+    /// AddRaftVoter: waits until the node votes, or for the request's time.
     ///
     /// # Errors
-    /// When no leader answered; it may happen all the same after [`RequestError::LeadershipLost`].
+    /// When no leader answered.
     pub async fn add_raft_voter(&self, request: AddRaftVoterRequest) -> Asked<AddRaftVoterResponse> {
         self.ask(request).await
     }
@@ -333,12 +343,12 @@ impl CoordinatorHandle {
     /// RemoveRaftVoter: waits until the node votes no more.
     ///
     /// # Errors
-    /// When no leader answered; it may happen all the same after [`RequestError::LeadershipLost`].
+    /// When no leader answered.
     pub async fn remove_raft_voter(&self, request: RemoveRaftVoterRequest) -> Asked<RemoveRaftVoterResponse> {
         self.ask(request).await
     }
 
-    async fn ask<Q: Request>(&self, request: Q) -> Asked<Q::Response> {
+    async fn ask<Q: Question>(&self, request: Q) -> Asked<Q::Response> {
         match &self.way {
             Way::Local { local, peers } => ask_here_or_there(local, peers, request).await,
             Way::Remote(remote) => remote.ask(&request).await,
@@ -347,7 +357,7 @@ impl CoordinatorHandle {
 }
 
 /// Asks the coordinator of this process, and its leader where that is another one.
-async fn ask_here_or_there<Q: Request>(local: &Local, peers: &Remote, request: Q) -> Asked<Q::Response> {
+async fn ask_here_or_there<Q: Question>(local: &Local, peers: &Remote, request: Q) -> Asked<Q::Response> {
     let deadline = Instant::now() + peers.request_timeout();
     let mut leadership = local.published.leadership();
     loop {

@@ -1,6 +1,5 @@
 //! The way to the driver in this process.
 
-use std::fmt;
 use std::sync::Arc;
 
 use ottla_protocol::ids::BrokerId;
@@ -10,27 +9,16 @@ use crate::decision::{Decision, Origin};
 use crate::driver::{Answer, Command, Proposal};
 use crate::error::RequestError;
 use crate::feed::{LocalFeed, Published};
-use crate::handle::{Asked, Committed};
+use crate::handle::Committed;
 use crate::raft::seat::Seat;
 
 /// Asks the coordinator of this process, and nobody else.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Local {
     pub(crate) queue: mpsc::Sender<Command>,
     pub(crate) published: Arc<Published>,
     /// This node's place in the quorum.
     pub(crate) seat: Arc<Seat>,
-    /// Milliseconds since 1970.
-    pub(crate) clock: Clock,
-}
-
-/// Tells the time.
-pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-impl fmt::Debug for Local {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("seat", &self.seat).finish_non_exhaustive()
-    }
 }
 
 impl Local {
@@ -38,7 +26,11 @@ impl Local {
     ///
     /// # Errors
     /// When this node does not lead, or the decision could not be committed.
-    pub(crate) async fn ask<Q: Decision>(&self, request: Q, origin: Origin) -> Asked<Q::Response> {
+    pub(crate) async fn ask<Q: Decision>(
+        &self,
+        request: Q,
+        origin: Origin,
+    ) -> Result<Committed<Q::Response>, RequestError> {
         let (reply, answer) = oneshot::channel();
         let proposal = Proposal {
             decide: Box::new(move |desk| match desk {
@@ -60,11 +52,6 @@ impl Local {
         };
         self.queue.send(Command::Decide(proposal)).await.map_err(|_| RequestError::Stopped)?;
         answer.await.map_err(|_| RequestError::Stopped)?
-    }
-
-    /// What was answered about the quorum, which is no part of the metadata.
-    pub(crate) fn of_quorum<R>(&self, answered: Result<R, RequestError>) -> Asked<R> {
-        answered.map(|response| Committed { index: self.published.image().index(), response })
     }
 
     /// The cluster that this node belongs to; waits until it does.

@@ -28,8 +28,9 @@ use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::{Message, Str};
 
 use super::ServerState;
-use crate::decision::{Origin, Request};
+use crate::decision::Origin;
 use crate::leadership::Leadership;
+use crate::question::Question;
 use crate::remote::Failure;
 
 /// Which broker says on which connection that it lives. As many entries as connections, at the most.
@@ -104,10 +105,10 @@ async fn decide(state: &ServerState, connection: u64, request: ForwardRequest) -
         Some(ApiKey::ElectLeaders) => ask::<ElectLeadersRequest>(from).await,
         Some(ApiKey::AlterPartitionReassignments) => ask::<AlterPartitionReassignmentsRequest>(from).await,
         Some(ApiKey::ListPartitionReassignments) => ask::<ListPartitionReassignmentsRequest>(from).await,
-        Some(ApiKey::UpdateFeatures) => ask::<UpdateFeaturesRequest>(from).await,
         Some(ApiKey::DescribeQuorum) => ask::<DescribeQuorumRequest>(from).await,
         Some(ApiKey::AddRaftVoter) => ask::<AddRaftVoterRequest>(from).await,
         Some(ApiKey::RemoveRaftVoter) => ask::<RemoveRaftVoterRequest>(from).await,
+        Some(ApiKey::UpdateFeatures) => ask::<UpdateFeaturesRequest>(from).await,
         Some(ApiKey::AssignReplicasToDirs) => ask::<AssignReplicasToDirsRequest>(from).await,
         other => {
             let name =
@@ -117,7 +118,7 @@ async fn decide(state: &ServerState, connection: u64, request: ForwardRequest) -
     }
 }
 
-async fn ask<Q: Request>((state, connection, request): (&ServerState, u64, ForwardRequest)) -> Done {
+async fn ask<Q: Question>((state, connection, request): (&ServerState, u64, ForwardRequest)) -> Done {
     let version = request.request_api_version;
     if !(Q::VERSIONS.0..=Q::VERSIONS.1).contains(&version) {
         return Err((Failure::Unreadable, format!("{} version {version} is not known", Q::NAME)));
