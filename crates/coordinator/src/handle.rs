@@ -128,15 +128,6 @@ impl CoordinatorHandle {
         }
     }
 
-    /// This node's place in the quorum, where it is one of its nodes.
-    #[cfg(test)]
-    pub(crate) fn seat(&self) -> &crate::raft::seat::Seat {
-        match &self.way {
-            Way::Local { local, .. } => &local.seat,
-            Way::Remote(_) => panic!("no coordinator in this process"),
-        }
-    }
-
     /// Committed entries from `from` on: 0 for all that makes an empty [`crate::ImageReplica`] the present one, or what follows an
     /// image, `image.index() + 1`.
     #[must_use]
