@@ -25,7 +25,6 @@ use crate::opening::{Opening, Role, Standing};
 use crate::raft::VoterEndpoint;
 use crate::raft::network::Peers;
 use crate::raft::quorum::Quorum;
-use crate::raft::seat::Seat;
 use crate::raft::steward::Steward;
 use crate::server::{self, ServerState};
 
