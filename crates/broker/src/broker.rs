@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use anyhow::Context;
+use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
 use ottla_coordinator::{Coordinator, CoordinatorHandle, ImageReplica, MetadataFeed};
 pub use ottla_process::random::id as random_id;
@@ -26,7 +27,6 @@ use crate::joining::{Bound, Joined, join};
 use crate::life::{Heart, Life};
 use crate::limits::DRAIN_MAX;
 use crate::logs::Logs;
-use crate::metrics::{LogSize, LogsView, NetworkView};
 use crate::producer_ids::ProducerIds;
 use crate::reconciler::Reconciler;
 use crate::replication::Replication;
@@ -115,7 +115,7 @@ impl Broker {
             topics,
             logs,
         });
-        replication.start(Arc::new(state.control.clone()));
+        replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
         let server = Arc::new(Server::start(options, bound.clients, service, stop.child_token())?);
@@ -128,7 +128,7 @@ impl Broker {
                 shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
-        observe(&shell, &state, &server);
+        crate::observe::observe(&shell, &state, &server);
         life.serve(images).await;
         Ok(Broker {
             state,
@@ -280,6 +280,9 @@ async fn follow(
             () = stop.cancelled() => return Ok(()),
         };
         let (image, delta) = followed.apply(&entries)?;
+        if !delta.features_changed.is_empty() {
+            Features::known().check(&image)?;
+        }
         let image = Arc::new(image);
         let (become_it, applied) = (become_it.clone(), image.clone());
         tokio::task::spawn_blocking(move || become_it(&applied, &delta)).await?;
@@ -324,38 +327,4 @@ fn connection_limits(dynamic: &DynamicConfig) -> ConnectionLimits {
 fn first_session_id() -> i32 {
     let Uuid([a, b, c, d, ..]) = random_id();
     i32::from_be_bytes([a & 0x7f, b, c, d])
-}
-
-/// Connects what is counted elsewhere to the metrics.
-fn observe(shell: &Shell, state: &Arc<State>, server: &Server) {
-    let stats = server.stats().clone();
-    shell.metrics.set_network(move || NetworkView {
-        received_bytes: stats.bytes_in(),
-        sent_bytes: stats.bytes_out(),
-        connections: stats.connections_now(),
-        connections_accepted: stats.connections_total(),
-        connections_refused: stats.connections_rejected(),
-        accept_errors: stats.accept_errors(),
-        request_memory_bytes: stats.request_bytes_now(),
-    });
-    // The state holds the metrics, which must not hold it.
-    let groups = Arc::downgrade(&state.groups);
-    shell.metrics.set_groups(move || groups.upgrade().map(|groups| groups.view()).unwrap_or_default());
-    let state = Arc::downgrade(state);
-    shell.metrics.set_logs(move || {
-        let mut view = LogsView::default();
-        let Some(state) = state.upgrade() else { return view };
-        for topic in state.topics.all() {
-            let mut size = LogSize { topic: topic.name.to_string(), partitions: 0, size_bytes: 0 };
-            for (_, partition) in topic.partitions() {
-                size.partitions += 1;
-                size.size_bytes += partition.with_open_log(|log| log.size_bytes()).unwrap_or(0);
-                view.partitions_offline += u64::from(partition.failure().is_some());
-            }
-            view.topics.push(size);
-        }
-        view.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
-        view.log_dirs_offline = state.logs.directories().filter(|directory| directory.failed).count() as u64;
-        view
-    });
 }

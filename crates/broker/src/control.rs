@@ -1,6 +1,8 @@
 //! The way to the controller: hands a request to the coordinator and waits until this broker has applied what was decided, so
 //! that a client that is told of a topic can use it at once.
 
+mod administration;
+
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -190,6 +190,9 @@ impl Dispatch {
             ApiKey::DescribeTopicPartitions => {
                 call.reply(&handlers::describe_topic_partitions::handle(state, &decode(r, version)?))
             }
+            ApiKey::ListConfigResources => {
+                call.reply(&handlers::list_config_resources::handle(state, &decode(r, version)?, version))
+            }
             ApiKey::ListGroups => call.reply(&handlers::list_groups::handle(state, &decode(r, version)?)),
             ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle(
                 state,
@@ -200,6 +203,7 @@ impl Dispatch {
             key if is_of_a_group(key) => {
                 return self.handle_group(key, call, r, groups::client(client_id, connection));
             }
+            key if is_about_the_cluster(key) => return self.handle_cluster(key, call, r),
             key => return self.handle_slow(key, call, r),
         })
     }
@@ -220,6 +224,35 @@ impl Dispatch {
             ApiKey::ExplainGroups => grouped(state, call, r, client, handlers::explain_groups::handle),
             other => Err(format!("{} is not served", other.name())),
         }
+    }
+
+    /// Requests of administrators that the controller decides: brokers, the places of partitions, the quorum.
+    fn handle_cluster(&self, key: ApiKey, call: Call, r: Reader) -> Result<Reply, String> {
+        let state = self.state.clone();
+        let version = call.version;
+        Ok(match key {
+            ApiKey::AlterPartitionReassignments => {
+                call.later(handlers::alter_partition_reassignments::handle(state, decode(r, version)?))
+            }
+            ApiKey::ElectLeaders => call.later(handlers::elect_leaders::handle(state, decode(r, version)?)),
+            ApiKey::ListPartitionReassignments => {
+                call.later(handlers::list_partition_reassignments::handle(state, decode(r, version)?))
+            }
+            ApiKey::UnregisterBroker => {
+                call.later(handlers::unregister_broker::handle(state, decode(r, version)?))
+            }
+            ApiKey::UpdateFeatures => {
+                call.later(handlers::update_features::handle(state, decode(r, version)?))
+            }
+            ApiKey::DescribeQuorum => {
+                call.later(handlers::describe_quorum::handle(state, decode(r, version)?))
+            }
+            ApiKey::AddRaftVoter => call.later(handlers::add_raft_voter::handle(state, decode(r, version)?)),
+            ApiKey::RemoveRaftVoter => {
+                call.later(handlers::remove_raft_voter::handle(state, decode(r, version)?))
+            }
+            other => return Err(format!("{} is not served", other.name())),
+        })
     }
 
     /// Requests that ask the controller or touch many files.
@@ -273,6 +306,24 @@ const fn is_of_a_group(key: ApiKey) -> bool {
             | DeleteGroups
             | OffsetDelete
             | ExplainGroups
+    )
+}
+
+const fn is_about_the_cluster(key: ApiKey) -> bool {
+    use ApiKey::{
+        AddRaftVoter, AlterPartitionReassignments, DescribeQuorum, ElectLeaders, ListPartitionReassignments,
+        RemoveRaftVoter, UnregisterBroker, UpdateFeatures,
+    };
+    matches!(
+        key,
+        AlterPartitionReassignments
+            | ElectLeaders
+            | ListPartitionReassignments
+            | UnregisterBroker
+            | UpdateFeatures
+            | DescribeQuorum
+            | AddRaftVoter
+            | RemoveRaftVoter
     )
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use ottla_cluster::features::Features;
 use ottla_cluster::image::MetadataImage;
 use ottla_coordinator::{
     Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed, RemoteOptions, settings,
@@ -190,6 +191,7 @@ async fn catch_up(handle: &CoordinatorHandle, epoch: i64) -> anyhow::Result<(Ima
             ),
         }
     }
+    Features::known().check(followed.image())?;
     Ok((followed, feed))
 }
 

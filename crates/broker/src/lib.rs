@@ -19,6 +19,7 @@ pub mod limits;
 pub mod logs;
 pub mod maintenance;
 pub mod metrics;
+pub mod observe;
 pub mod operations;
 pub mod options;
 pub mod process;

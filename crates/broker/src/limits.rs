@@ -8,6 +8,10 @@ pub const COMPRESSED_INLINE_BYTES_MAX: usize = 64 * 1024;
 /// How long a stop waits for replies that are on their way.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// A log directory in which a write or sync takes longer is offline: its partitions are led elsewhere. Longer than what a healthy disk
+/// under the heaviest load was seen to take, by far.
+pub const DISK_HANG_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Fetch sessions that one follower may have: one for each of its fetchers, and those of connections that it has given up.
 pub const FOLLOWER_SESSIONS_MAX: usize = 16;
 

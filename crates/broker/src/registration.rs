@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use ottla_coordinator::{CoordinatorHandle, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL, RequestError};
+use ottla_cluster::features::Features;
+use ottla_coordinator::{CoordinatorHandle, RequestError};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::broker_registration::{
     BrokerRegistrationRequest, Feature, Listener as RegisteredListener,
@@ -36,18 +37,19 @@ pub fn request(
             ..Default::default()
         }
     });
-    let feature = Feature {
-        name: OTTLA_FEATURE.into(),
-        min_supported_version: OTTLA_FEATURE_LEVEL,
-        max_supported_version: OTTLA_FEATURE_LEVEL,
+    let known = Features::known();
+    let features = known.iter().map(|(name, levels)| Feature {
+        name: name.into(),
+        min_supported_version: levels.min,
+        max_supported_version: levels.max,
         ..Default::default()
-    };
+    });
     BrokerRegistrationRequest {
         broker_id: config.node_id,
         cluster_id: cluster_id.into(),
         incarnation_id: crate::broker::random_id(),
         listeners: listeners.collect(),
-        features: vec![feature],
+        features: features.collect(),
         rack: config.rack.as_deref().map(Into::into),
         log_dirs: directory_ids.to_vec(),
         previous_broker_epoch: previous_epoch.unwrap_or(-1),
@@ -81,6 +83,16 @@ pub async fn register(
                 Some(ErrorCode::None) => return Ok(decided.response.broker_epoch),
                 Some(ErrorCode::DuplicateBrokerRegistration) => {
                     "another process with this node.id is alive, or was until a moment ago".to_owned()
+                }
+                Some(ErrorCode::UnsupportedVersion) => {
+                    let levels = Features::known();
+                    let levels: Vec<_> =
+                        levels.iter().map(|(name, levels)| format!("{name} {levels}")).collect();
+                    anyhow::bail!(
+                        "this broker is too old or too new for the cluster: it works with {}, and the cluster has finalized \
+                         another level",
+                        levels.join(", ")
+                    )
                 }
                 code => {
                     let code = code.map_or("unknown", ErrorCode::name);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::{Command, Driver};
 use crate::error::{OpenError, RequestError};
 use crate::feed::Published;
-use crate::founding::Seeker;
+use crate::founding::{self, Seeker};
 use crate::handle::CoordinatorHandle;
 use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
 use crate::local::Local;
@@ -25,6 +25,7 @@ use crate::opening::{Opening, Role, Standing};
 use crate::raft::VoterEndpoint;
 use crate::raft::network::Peers;
 use crate::raft::quorum::Quorum;
+use crate::raft::steward::Steward;
 use crate::server::{self, ServerState};
 
 /// Name of the metadata log's directory.
@@ -141,7 +142,11 @@ impl CoordinatorOptions {
 pub struct Coordinator {
     queue: mpsc::Sender<Command>,
     stop: CancellationToken,
+    /// This node's place in the quorum.
+    #[cfg(test)]
+    pub(crate) seat: Arc<crate::raft::seat::Seat>,
     /// Ends the thread wherever it is.
+    #[cfg(test)]
     killed: CancellationToken,
     thread: Option<JoinHandle<Result<(), RequestError>>>,
 }
@@ -173,7 +178,18 @@ impl Coordinator {
         };
         let thread = Some(std::thread::Builder::new().name("metadata".to_owned()).spawn(run)?);
         joining.recv().unwrap_or_else(|_| Err(OpenError::Raft("its thread panicked".to_owned())))?;
-        Ok((Self { queue: sender, stop, killed, thread }, handle))
+        Ok((
+            Self {
+                queue: sender,
+                stop,
+                #[cfg(test)]
+                seat,
+                #[cfg(test)]
+                killed,
+                thread,
+            },
+            handle,
+        ))
     }
 
     /// Decides what is queued, closes the log in order and ends the thread. Blocks. Requests that come later are refused.
@@ -283,28 +299,27 @@ impl Life {
         let cluster_id = opened.cluster_id.clone();
         let peers = Peers { seat: self.local.seat.clone(), cluster_id: cluster_id.clone() };
         let quorum = match Quorum::start(opened, peers).await {
-            Ok(quorum) => quorum,
+            Ok(quorum) => quorum.stop_with(self.stop.clone()),
             Err(error) => return self.tell(Err(error)),
         };
         self.local.seat.open(quorum.raft.clone());
         self.local.seat.belong(&cluster_id);
         self.tell(Ok(()))?;
-        let settings = Settings::new(cluster_id, config);
-        let Self { local: Local { published, seat, .. }, queue, .. } = self;
-        let driver = Driver {
-            quorum,
-            seat,
-            settings,
-            published,
-            queue,
-            entropy,
-            monotonic,
-            fenced: None,
-            next: None,
-            office: None,
-            resident: None,
+        let addresses = founding::addresses(&quorum_options, self.local.seat.me.id);
+        let is_willing = match quorum_options {
+            QuorumOptions::Alone | QuorumOptions::Voters(_) => true,
+            QuorumOptions::Bootstrap { auto_join, .. } => auto_join,
         };
-        driver.run().await
+        let steward = Steward::new(self.local.seat.clone(), self.local.queue.clone(), addresses, is_willing);
+        let steward = tokio::spawn(steward.run(self.stop.clone()));
+        let settings = Settings::new(cluster_id, config);
+        let Self { local, queue, stop, .. } = self;
+        let driver = Driver::new(quorum, &local, settings, queue, entropy, monotonic);
+        let ended = driver.run().await;
+        stop.cancel();
+        // One that panicked has said so.
+        steward.await.ok();
+        ended
     }
 
     /// The role that this node gets; `None` when it is stopped before.

@@ -33,8 +33,11 @@ use ottla_protocol::generated::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
 use ottla_protocol::generated::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+use ottla_protocol::generated::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::Message;
+
+use crate::raft::seat::Seat;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    const NONE: Self = Self { ends_group: false, frees_space: false, may_repeat: false, is_heartbeat: false };
+    pub(crate) const NONE: Self =
+        Self { ends_group: false, frees_space: false, may_repeat: false, is_heartbeat: false };
 }
 
 /// What a decision sees.
@@ -75,6 +79,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) now_ms: i64,
     /// The broker of this process that has not yet spoken for itself.
     pub(crate) resident: &'a mut Option<Resident>,
+    /// The quorum as this node knows it.
+    pub(crate) seat: &'a Seat,
 }
 
 /// A broker in the process of the coordinator with which it registered. It lives as long as the process, until it sends heartbeats
@@ -260,6 +266,15 @@ impl Decision for ListPartitionReassignmentsRequest {
     fn decide(&self, desk: &mut Desk<'_>, _: Origin) -> Outcome<ListPartitionReassignmentsResponse> {
         let response = list_partition_reassignments(desk.controller.image(), self);
         Outcome { records: Vec::new(), response }
+    }
+}
+
+impl Decision for UpdateFeaturesRequest {
+    type Response = UpdateFeaturesResponse;
+    const RULES: Rules = Rules { may_repeat: true, ..Rules::NONE };
+
+    fn decide(&self, desk: &mut Desk<'_>, _: Origin) -> Outcome<UpdateFeaturesResponse> {
+        desk.controller.update_features(self, &desk.seat.features_of_others())
     }
 }
 

@@ -16,8 +16,13 @@ use crate::error::RequestError;
 use crate::feed::{FeedEntry, FeedError, Published};
 use crate::leadership::Leadership;
 use crate::limits::{GROUP_RECORDS_MAX, GROUP_REQUESTS_MAX};
+use crate::local::Local;
+use crate::raft::plan::Change;
 use crate::raft::quorum::Quorum;
 use crate::raft::seat::Seat;
+
+/// Pause of one who leads but cannot decide, before it looks again.
+const UNABLE_PAUSE_MS: i64 = 100;
 
 /// Tells a waiting request what became of it; `Ok` carries the index up to which the metadata holds its effect.
 pub(crate) type Answer = Box<dyn FnOnce(Result<i64, RequestError>) + Send>;
@@ -33,6 +38,8 @@ pub(crate) enum Command {
     Decide(Proposal),
     /// Read committed entries for a feed that is far behind.
     Read { from: i64, reply: oneshot::Sender<Result<Vec<Arc<FeedEntry>>, FeedError>> },
+    /// Change who belongs to the quorum; in its turn, so that no entry comes between a decision and its own.
+    Change(Change, oneshot::Sender<Result<(), RequestError>>),
     /// A connection on which a broker said that it lives is over.
     Disconnected { broker: BrokerId, connection: u64 },
     /// End in order.
@@ -47,22 +54,24 @@ pub(crate) struct Proposal {
 
 /// The task's state.
 pub(crate) struct Driver {
-    pub(crate) quorum: Quorum,
+    quorum: Quorum,
     /// This node's place in the quorum.
-    pub(crate) seat: Arc<Seat>,
-    pub(crate) settings: Settings,
-    pub(crate) published: Arc<Published>,
-    pub(crate) queue: mpsc::Receiver<Command>,
-    pub(crate) entropy: Box<dyn FnMut() -> u64 + Send>,
-    pub(crate) monotonic: Monotonic,
+    seat: Arc<Seat>,
+    settings: Settings,
+    published: Arc<Published>,
+    queue: mpsc::Receiver<Command>,
+    entropy: Box<dyn FnMut() -> u64 + Send>,
+    monotonic: Monotonic,
     /// Why nothing is decided any more.
-    pub(crate) fenced: Option<String>,
+    fenced: Option<String>,
+    /// Whether it is open what became of a decision.
+    unsettled: bool,
     /// A command that was taken from the queue and belongs to the next round.
-    pub(crate) next: Option<Command>,
+    next: Option<Command>,
     /// What it knows while its node leads.
-    pub(crate) office: Option<Office>,
+    office: Option<Office>,
     /// The broker of this process that has not yet spoken for itself.
-    pub(crate) resident: Option<Resident>,
+    resident: Option<Resident>,
 }
 
 /// The time in which a node leads without interruption.
@@ -82,14 +91,43 @@ struct Decided {
 }
 
 impl Driver {
+    /// For a node that has joined its quorum; `local` is how it is asked, by way of `queue`.
+    pub(crate) fn new(
+        quorum: Quorum,
+        local: &Local,
+        settings: Settings,
+        queue: mpsc::Receiver<Command>,
+        entropy: Box<dyn FnMut() -> u64 + Send>,
+        monotonic: Monotonic,
+    ) -> Self {
+        Self {
+            quorum,
+            seat: local.seat.clone(),
+            settings,
+            published: local.published.clone(),
+            queue,
+            entropy,
+            monotonic,
+            fenced: None,
+            unsettled: false,
+            next: None,
+            office: None,
+            resident: None,
+        }
+    }
+
     /// Runs until it is told to stop, or nobody is left to ask.
     pub(crate) async fn run(mut self) -> Result<(), RequestError> {
         let mut changes = self.quorum.changes();
         loop {
             self.published.set_leadership(Leadership::of(&self.seat));
             self.take_office();
-            let wait =
-                self.office.as_ref().map(|office| office.tenure.next_deadline_ms() - (self.monotonic)());
+            let is_able = self.is_able();
+            let wait = match &self.office {
+                Some(office) if is_able => Some(office.tenure.next_deadline_ms() - (self.monotonic)()),
+                Some(_) => Some(UNABLE_PAUSE_MS),
+                None => None,
+            };
             let is_due = wait.is_some_and(|wait_ms| wait_ms <= 0);
             let command = if is_due {
                 // What waits comes first: it may be a broker that says it lives.
@@ -112,6 +150,8 @@ impl Driver {
                         office.tenure.handle_disconnected(broker, connection, now_ms);
                     }
                 }
+                // The steward may have been stopped.
+                Some(Command::Change(change, reply)) => drop(reply.send(self.quorum.change(change).await)),
                 Some(Command::Stop) => break,
                 None => {}
             }
@@ -120,6 +160,12 @@ impl Driver {
             }
         }
         self.quorum.stop().await
+    }
+
+    /// Whether a decision could be committed now. Not while it is open what became of an earlier one: the image may lack it.
+    fn is_able(&mut self) -> bool {
+        self.unsettled = self.unsettled && !self.quorum.is_settled();
+        self.fenced.is_none() && !self.unsettled && self.quorum.has_majority()
     }
 
     fn take_next(&mut self) -> Option<Command> {
@@ -136,6 +182,8 @@ impl Driver {
         if self.office.as_ref().map(|office| office.term) == term {
             return;
         }
+        // What was open is settled by the first entry of a new term.
+        self.unsettled = false;
         self.office = term.map(|term| {
             let now_ms = (self.monotonic)();
             Office { term, tenure: Tenure::new(&self.published.image(), &self.settings, now_ms) }
@@ -145,10 +193,11 @@ impl Driver {
     async fn decide_group(&mut self, first: Proposal) {
         // The term before the image: a leader of this term has applied what leaders before it left.
         self.take_office();
+        let is_able = self.is_able();
         let refusal = match (&self.fenced, &self.office) {
             (Some(why), _) => Some(RequestError::Fenced(why.clone())),
-            (None, None) => Some(RequestError::NotLeader),
-            (None, Some(_)) => None,
+            (None, Some(_)) if is_able => None,
+            (None, _) => Some(RequestError::NotLeader),
         };
         if let Some(error) = refusal {
             (first.decide)(Err(error));
@@ -187,6 +236,7 @@ impl Driver {
             tenure,
             now_ms: (self.monotonic)(),
             resident: &mut self.resident,
+            seat: &self.seat,
         };
         let mut decided = Decided { index, ..Decided::default() };
         let mut waiting = Some(first);
@@ -214,11 +264,10 @@ impl Driver {
     /// What the controller does unasked. What cannot be committed is tried again when it is due again.
     async fn tick(&mut self) {
         self.take_office();
-        let Some(mut office) = self.office.take() else { return };
-        if self.fenced.is_some() {
-            self.office = Some(office);
+        if !self.is_able() {
             return;
         }
+        let Some(mut office) = self.office.take() else { return };
         let image = self.published.image();
         let index = image.index() + 1;
         let now_ms = (self.monotonic)();
@@ -228,6 +277,7 @@ impl Driver {
             tenure: &mut office.tenure,
             now_ms,
             resident: &mut self.resident,
+            seat: &self.seat,
         };
         let mut records = speak_for_resident(&mut desk);
         let outcome = desk.controller.tick(desk.tenure, now_ms, &mut desk.context);
@@ -244,7 +294,7 @@ impl Driver {
     }
 
     async fn propose(
-        &self,
+        &mut self,
         term: i32,
         index: i64,
         records: &[MetadataRecord],
@@ -252,7 +302,15 @@ impl Driver {
     ) -> Result<i64, RequestError> {
         let frames: Result<Vec<_>, _> = records.iter().map(MetadataRecord::encode).collect();
         let frames = frames.map_err(|error| RequestError::Unwritable(error.to_string()))?;
-        self.quorum.propose(term, index, frames, frees_space).await
+        tokio::select! {
+            biased;
+            proposed = self.quorum.propose(term, index, frames, frees_space) => proposed,
+            () = self.quorum.majority_lost() => {
+                self.unsettled = true;
+                tracing::warn!(index, "no majority of the metadata quorum answers: what becomes of a decision is not known");
+                Err(RequestError::LeadershipLost)
+            }
+        }
     }
 
     async fn read(&self, from: i64) -> Result<Vec<Arc<FeedEntry>>, FeedError> {

@@ -20,11 +20,13 @@ mod mark;
 mod metadata_log;
 mod opening;
 pub mod process;
+mod question;
 mod raft;
 mod remote;
 mod reserve;
 mod server;
 pub mod settings;
+mod voters;
 
 pub use coordinator::{
     Coordinator, CoordinatorOptions, LOG_DIRECTORY, QuorumOptions, SnapshotLimits, StaticVoter,

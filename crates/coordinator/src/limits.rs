@@ -85,3 +85,21 @@ pub const HELLO_INTERVAL: Duration = Duration::from_millis(200);
 pub const HELLO_MAX: Duration = Duration::from_millis(1500);
 /// How often a node that seeks its quorum says in the log what it waits for.
 pub const HELLO_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Most voters that a quorum has.
+pub const VOTERS_MAX: usize = 5;
+/// How often is looked whether the quorum has to change, at the least.
+pub const STEWARD_INTERVAL: Duration = Duration::from_millis(250);
+/// A node that was heard within this time lives.
+pub const NODE_LIVES: Duration = Duration::from_millis(1500);
+/// A node that only listens and was not heard for so long is forgotten.
+pub const LISTENER_GONE: Duration = Duration::from_secs(60);
+/// A node that lacks no more entries has caught up.
+pub const CAUGHT_UP_ENTRIES: u64 = 64;
+/// How long a change of the quorum may take before others get their turn.
+pub const QUORUM_CHANGE_MAX: Duration = Duration::from_secs(5);
+/// How long RemoveRaftVoter waits, whose request names no time.
+pub const VOTER_REMOVAL_MAX: Duration = Duration::from_secs(10);
+/// How long a leader that stops waits for its successor.
+pub const TRANSFER_MAX: Duration = Duration::from_millis(1500);
+/// How long a node that is to end waits for a majority.
+pub const STOP_WAITS_MAX: Duration = Duration::from_secs(1);

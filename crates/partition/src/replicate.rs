@@ -156,6 +156,14 @@ impl Partition {
         self.lock().replica.high_watermark()
     }
 
+    /// Whether this broker leads and a replica is outside of the ISR. A [`Partition::tick`] is wanted whenever the broker of such a one
+    /// serves again: nothing else may say so on an idle partition.
+    #[must_use]
+    pub fn has_outsiders(&self) -> bool {
+        let inner = self.lock();
+        inner.replica.leadership().is_some_and(|leadership| leadership.isr.len() < leadership.replicas.len())
+    }
+
     /// Whether nobody else has a say in what is committed.
     #[must_use]
     pub fn is_led_alone(&self) -> bool {
@@ -208,7 +216,8 @@ impl Inner {
     fn wants_ticks(&self) -> bool {
         let has_followers = self.replica.leadership().is_some_and(|leadership| leadership.replicas.len() > 1);
         let is_behind = self.replica.high_watermark() < self.replica.local().end;
-        has_followers && (self.is_untold || is_behind || self.replica.next_deadline_ms().is_some())
+        let is_awaited = self.replica.next_deadline_ms().is_some() || self.replica.is_being_joined();
+        has_followers && (self.is_untold || is_behind || is_awaited)
     }
 }
 

@@ -41,7 +41,8 @@ impl Collector for BrokerCollector {
         logs(e, &self.0)?;
         cleaner(e, &self.0.cleaner)?;
         log_sizes(e, &self.0)?;
-        groups(e, &self.0)
+        groups(e, &self.0)?;
+        super::cluster::encode(e, &self.0)
     }
 }
 
@@ -170,7 +171,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::{LogsView, NetworkView};
+    use crate::metrics::{ClusterView, LogsView, NetworkView};
 
     fn lines_of(text: &str, start: &str) -> Vec<String> {
         text.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
@@ -227,6 +228,8 @@ mod tests {
             partitions_offline: 2,
             log_dirs_offline: 1,
         });
+        metrics.set_cluster(|| ClusterView { under_min_isr: 4, ..ClusterView::default() });
+        metrics.replication.isr_shrinks.add(1);
         let text = text(&metrics);
         for line in [
             "ottla_network_received_bytes_total 11",
@@ -243,6 +246,8 @@ mod tests {
             "ottla_fdatasync_duration_seconds_bucket{le=\"+Inf\"} 1",
             "ottla_log_size_bytes{topic=\"a\\\"b\"} 99",
             "ottla_topic_partitions{topic=\"a\\\"b\"} 3",
+            "ottla_partitions_under_min_isr 4",
+            "ottla_isr_shrinks_total 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

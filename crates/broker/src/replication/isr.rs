@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ottla_cluster::image::MetadataImage;
 use ottla_cluster::replica::{Proposal, ProposalAnswer, ProposalError};
 use ottla_partition::Partition;
 use ottla_protocol::generated::ErrorCode;
@@ -18,6 +19,7 @@ use ottla_protocol::ids::{BrokerId, LeaderEpoch, Uuid};
 
 use super::{Shared, clock, serving_epoch};
 use crate::control::Control;
+use crate::topics::Topics;
 
 /// How often leaders with a follower that lacks something look at the time.
 const TICK: Duration = Duration::from_millis(100);
@@ -138,13 +140,28 @@ fn answer_of(partition: &ResponsePartitionData) -> Result<ProposalAnswer, Propos
     }
 }
 
-/// Ticks the partitions that want it, until the stop.
-pub(super) async fn tick(shared: Arc<Shared>) {
+/// Ticks the partitions that want it, and those that miss a replica when its broker serves again, until the stop.
+pub(super) async fn tick(shared: Arc<Shared>, topics: Arc<Topics>) {
     let mut ticking: Vec<Arc<Partition>> = Vec::new();
+    let mut images = shared.image.clone();
+    let mut served = BTreeMap::new();
     loop {
         tokio::select! {
             () = shared.outbox.ticks_wanted(), if ticking.is_empty() => {}
             () = tokio::time::sleep(TICK), if !ticking.is_empty() => {}
+            changed = images.changed() => {
+                let before = std::mem::replace(&mut served, serving_brokers(&images.borrow_and_update()));
+                if changed.is_err() {
+                    return;
+                }
+                if served.iter().all(|(id, epoch)| before.get(id) == Some(epoch)) {
+                    continue;
+                }
+                ticking.extend(with_outsiders(&topics));
+                // None is to be there twice.
+                ticking.sort_by_key(Arc::as_ptr);
+                ticking.dedup_by(|one, other| Arc::ptr_eq(one, other));
+            }
             () = shared.stop.cancelled() => return,
         }
         ticking.extend(shared.outbox.take_ticking());
@@ -153,6 +170,19 @@ pub(super) async fn tick(shared: Arc<Shared>) {
         let steady_ms = clock::steady_ms();
         ticking.retain(|partition| partition.tick(&serving, steady_ms));
     }
+}
+
+fn serving_brokers(image: &MetadataImage) -> BTreeMap<BrokerId, i64> {
+    image.brokers().filter_map(|broker| Some((broker.id, serving_epoch(image, broker.id)?))).collect()
+}
+
+fn with_outsiders(topics: &Topics) -> Vec<Arc<Partition>> {
+    let mut found = Vec::new();
+    for topic in topics.all() {
+        let partitions = topic.partitions().map(|(_, partition)| partition);
+        found.extend(partitions.filter(|partition| partition.has_outsiders()).cloned());
+    }
+    found
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::replication::ReplicationConfig;
+use crate::topics::Topics;
 
 pub use isr::{IsrAnswer, IsrController};
 pub use outbox::{Outbox, Report, Reports};
@@ -126,10 +127,10 @@ impl Replication {
     }
 
     /// Starts fetching, and sending what leaders here propose: once the logs are recovered.
-    pub fn start(&self, controller: Arc<dyn IsrController>) {
+    pub fn start(&self, controller: Arc<dyn IsrController>, topics: Arc<Topics>) {
         self.shared.started.cancel();
         self.tasks.spawn_on(isr::propose(self.shared.clone(), controller), &self.runtime);
-        self.tasks.spawn_on(isr::tick(self.shared.clone()), &self.runtime);
+        self.tasks.spawn_on(isr::tick(self.shared.clone(), topics), &self.runtime);
     }
 
     fn lock(&self) -> MutexGuard<'_, Fetchers> {

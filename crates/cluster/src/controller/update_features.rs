@@ -1,5 +1,7 @@
 //! UpdateFeatures: finalizes levels that every node of the cluster can work with (KIP-584).
 
+use std::collections::BTreeMap;
+
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::records::FeatureLevelRecord;
 use ottla_protocol::generated::update_features::{
@@ -8,7 +10,7 @@ use ottla_protocol::generated::update_features::{
 use ottla_protocol::wire::Str;
 
 use super::{Controller, Outcome, Refusal, named_twice};
-use crate::features::Levels;
+use crate::features::{Features, Levels};
 use crate::image::MetadataRecord;
 
 /// `UpgradeType`: to a higher level.
@@ -19,16 +21,22 @@ const SAFE_DOWNGRADE: i8 = 2;
 const UNSAFE_DOWNGRADE: i8 = 3;
 
 impl Controller<'_> {
-    /// Finalizes the levels, all or none. A level is taken when this controller, every coordinator and every registered broker,
-    /// fenced or not, can work with it. No level ever goes down: what was written since may need it.
-    pub fn update_features(&mut self, request: &UpdateFeaturesRequest) -> Outcome<UpdateFeaturesResponse> {
+    /// Finalizes the levels, all or none. A level is taken when this controller, every other coordinator and every registered
+    /// broker, fenced or not, can work with it. No level ever goes down: what was written since may need it.
+    ///
+    /// `coordinators` are the other members of the quorum with what they said they know; `None` for one that has not been heard of.
+    pub fn update_features(
+        &mut self,
+        request: &UpdateFeaturesRequest,
+        coordinators: &BTreeMap<i32, Option<Features>>,
+    ) -> Outcome<UpdateFeaturesResponse> {
         let mut records: Vec<MetadataRecord> = Vec::new();
         let twice = named_twice(request.feature_updates.iter().map(|update| update.feature.as_str()));
         for update in &request.feature_updates {
             let planned = if twice.contains(update.feature.as_str()) {
                 Err((ErrorCode::InvalidRequest, format!("{} is named more than once.", update.feature)))
             } else {
-                self.plan_level(update)
+                self.plan_level(update, coordinators)
             };
             match planned {
                 Ok(record) => records.extend(record.map(MetadataRecord::from)),
@@ -59,7 +67,11 @@ impl Controller<'_> {
     }
 
     /// The record that finalizes a level; `None` when it is the present one.
-    fn plan_level(&self, update: &FeatureUpdateKey) -> Result<Option<FeatureLevelRecord>, Refusal> {
+    fn plan_level(
+        &self,
+        update: &FeatureUpdateKey,
+        coordinators: &BTreeMap<i32, Option<Features>>,
+    ) -> Result<Option<FeatureLevelRecord>, Refusal> {
         let (feature, level) = (update.feature.as_str(), update.max_version_level);
         let upgrade_type = match update.upgrade_type {
             UPGRADE if update.allow_downgrade => SAFE_DOWNGRADE,
@@ -74,10 +86,13 @@ impl Controller<'_> {
             Err((ErrorCode::InvalidUpdateVersion, text))
         };
         let present = self.image.feature(feature);
+        if level == present && present > 0 {
+            return Ok(None);
+        }
         if level < 0 {
             return refuse("A feature version cannot be less than 0.");
         }
-        if let Some(why) = self.who_cannot(feature, level) {
+        if let Some(why) = self.who_cannot(feature, level, coordinators) {
             return refuse(&why);
         }
         if level < present && upgrade_type == UPGRADE {
@@ -96,22 +111,30 @@ impl Controller<'_> {
             return refuse("Can't upgrade the version of this feature with an upgrade type of a downgrade.");
         }
         let name = update.feature.detached();
-        let record = FeatureLevelRecord { name, feature_level: level, ..FeatureLevelRecord::default() };
-        Ok((level != present).then_some(record))
+        Ok(Some(FeatureLevelRecord { name, feature_level: level, ..FeatureLevelRecord::default() }))
     }
 
     /// A node that could not work with a level, as a sentence.
-    fn who_cannot(&self, feature: &str, level: i16) -> Option<String> {
+    fn who_cannot(
+        &self,
+        feature: &str,
+        level: i16,
+        coordinators: &BTreeMap<i32, Option<Features>>,
+    ) -> Option<String> {
         let lacks = |who: String, known: Option<Levels>| match known {
             Some(levels) if levels.contains(level) => None,
             Some(levels) => Some(format!("{who} only supports versions {levels}.")),
             None => Some(format!("{who} does not support this feature.")),
         };
-        lacks("The controller".to_owned(), self.settings.features.levels(feature)).or_else(|| {
-            self.image.brokers().find_map(|broker| {
-                let known = broker.features.get(feature).map(|(min, max)| Levels { min: *min, max: *max });
-                lacks(format!("Broker {}", broker.id), known)
-            })
-        })
+        let own = lacks("The controller".to_owned(), self.settings.features.levels(feature));
+        let mut others = coordinators.iter().map(|(id, known)| match known {
+            Some(known) => lacks(format!("Controller {id}"), known.levels(feature)),
+            None => Some(format!("Controller {id} has not said which versions it supports.")),
+        });
+        let mut brokers = self.image.brokers().map(|broker| {
+            let known = broker.features.get(feature).map(|(min, max)| Levels { min: *min, max: *max });
+            lacks(format!("Broker {}", broker.id), known)
+        });
+        own.or_else(|| others.find_map(|why| why)).or_else(|| brokers.find_map(|why| why))
     }
 }

@@ -7,10 +7,12 @@ pub(crate) mod log_store;
 pub(crate) mod machine;
 pub(crate) mod membership;
 pub(crate) mod network;
+pub(crate) mod plan;
 pub(crate) mod quorum;
 pub(crate) mod recovery;
 pub(crate) mod seat;
 pub(crate) mod snapshot;
+pub(crate) mod steward;
 pub(crate) mod wire;
 
 use std::fmt;

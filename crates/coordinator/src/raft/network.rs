@@ -10,6 +10,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2, alias};
+use ottla_cluster::features::Levels;
 use ottla_cluster::image::MetadataImage;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::raft_append::RaftAppendResponse;
@@ -132,6 +133,8 @@ impl RaftNetworkV2<Types> for Peer {
         let request = wire::append_request(&self.route, &rpc).map_err(|error| unreachable(&error))?;
         let response: RaftAppendResponse = self.call(&request, option.hard_ttl()).await?;
         self.accepted(response.error_code, response.error_message.as_ref())?;
+        let levels = Levels { min: response.level_min, max: response.level_max };
+        self.seat.note_levels(self.route.to, levels);
         Ok(wire::read_append_response(&response).map_err(|error| unreachable(&error))?)
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use openraft::alias;
+use ottla_cluster::features::{OTTLA_FEATURE_LEVEL, OTTLA_FEATURE_LEVEL_MIN};
 use ottla_cluster::image::MetadataImage;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::quorum_hello::{
@@ -128,7 +130,11 @@ async fn answer_append(
         .map_err(|error| Refusal { code: ErrorCode::InvalidRequest, why: error.to_string() })?;
     let raft = addressed(state, &cluster_id, target, sender, &rpc.vote)?;
     let answer = raft.append_entries(rpc).await.map_err(|error| failed(&error))?;
-    Ok(wire::append_response(&answer))
+    Ok(RaftAppendResponse {
+        level_min: OTTLA_FEATURE_LEVEL_MIN,
+        level_max: OTTLA_FEATURE_LEVEL,
+        ..wire::append_response(&answer)
+    })
 }
 
 /// RaftSnapshot.
@@ -189,6 +195,7 @@ pub(super) fn hello(state: &ServerState, request: &QuorumHelloRequest) -> Quorum
         node: VoterNode { endpoints: endpoints.collect() },
         wants_to_listen: request.wants_to_listen,
         wants_to_vote: request.wants_to_vote,
+        at: Instant::now(),
     };
     seat.note(sender, said);
     let view = seat.view();

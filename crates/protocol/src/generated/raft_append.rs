@@ -182,6 +182,10 @@ pub struct RaftAppendResponse {
     pub matching_index: i64,
     /// (0+)
     pub matching_term: i32,
+    /// Lowest level of ottla.version that the target can work with. (0+)
+    pub level_min: i16,
+    /// Highest level of ottla.version that it knows. (0+)
+    pub level_max: i16,
     /// Tagged fields that this version of the specification does not know.
     pub unknown_tags: Tags,
 }
@@ -198,6 +202,8 @@ impl Default for RaftAppendResponse {
             vote_granted: false,
             matching_index: -1,
             matching_term: 0,
+            level_min: 0,
+            level_max: 0,
             unknown_tags: Tags::default(),
         }
     }
@@ -217,6 +223,8 @@ impl RaftAppendResponse {
         out.vote_granted = r.bool();
         out.matching_index = r.i64();
         out.matching_term = r.i32();
+        out.level_min = r.i16();
+        out.level_max = r.i16();
         out.unknown_tags = r.unknown_tags();
         out
     }
@@ -233,6 +241,8 @@ impl RaftAppendResponse {
         w.bool(self.vote_granted);
         w.i64(self.matching_index);
         w.i32(self.matching_term);
+        w.i16(self.level_min);
+        w.i16(self.level_max);
         w.unknown_tags(&self.unknown_tags);
     }
 

@@ -2,11 +2,11 @@
 
 use super::super::Check::{Any, AtLeast};
 use super::super::Scope::{ClusterWide, ReadOnly};
-use super::super::Status::Honoured;
+use super::super::Status::{Honoured, NotUsed};
 use super::super::Type::{Boolean, Class, Int, List, Long, Text};
 use super::NONE;
 use super::reasons::{
-    CLUSTER, JAVA, METADATA_LOG, NO_EARLY_START, NO_IDLE_ENTRIES, NO_THREADS, PATIENT, QUOTAS, RAFT,
+    JAVA, METADATA_LOG, NO_EARLY_START, NO_IDLE_ENTRIES, NO_THREADS, PATIENT, QUOTAS, RAFT,
 };
 use crate::config::Key;
 
@@ -79,20 +79,20 @@ pub(super) const BROKER_CLUSTER: &[Key] = &[
     Key::new("metadata.max.retention.bytes", Long, Some("104857600"), ReadOnly, Any, METADATA_LOG),
     Key::new("metadata.max.retention.ms", Long, Some("604800000"), ReadOnly, Any, METADATA_LOG),
     Key::new("num.replica.alter.log.dirs.threads", Int, NONE, ReadOnly, Any, NO_THREADS),
-    Key::new("num.replica.fetchers", Int, Some("1"), ClusterWide, Any, CLUSTER),
+    Key::new("num.replica.fetchers", Int, Some("1"), ClusterWide, Any, NotUsed("a follower has one fetcher for each leader, which asks for all partitions at once")),
     Key::new("process.roles", List, Some(""), ReadOnly, Any, Honoured("broker, controller or both; unset, a broker with a coordinator of its own.")),
     Key::new("quota.window.num", Int, Some("11"), ReadOnly, Any, QUOTAS),
     Key::new("quota.window.size.seconds", Int, Some("1"), ReadOnly, Any, QUOTAS),
-    Key::new("replica.fetch.backoff.ms", Int, Some("1000"), ReadOnly, Any, CLUSTER),
-    Key::new("replica.fetch.max.bytes", Int, Some("1048576"), ReadOnly, Any, CLUSTER),
-    Key::new("replica.fetch.min.bytes", Int, Some("1"), ReadOnly, Any, CLUSTER),
-    Key::new("replica.fetch.response.max.bytes", Int, Some("10485760"), ReadOnly, Any, CLUSTER),
-    Key::new("replica.fetch.wait.max.ms", Int, Some("500"), ReadOnly, Any, CLUSTER),
-    Key::new("replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"), ReadOnly, Any, CLUSTER),
-    Key::new("replica.lag.time.max.ms", Long, Some("30000"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.fetch.backoff.ms", Int, Some("1000"), ReadOnly, AtLeast(0), Honoured("The longest pause of a follower after an error; the first is a twentieth of it.")),
+    Key::new("replica.fetch.max.bytes", Int, Some("1048576"), ReadOnly, AtLeast(0), Honoured("Bytes of one partition that a follower asks for at once; a larger batch comes nevertheless.")),
+    Key::new("replica.fetch.min.bytes", Int, Some("1"), ReadOnly, AtLeast(0), Honoured("Bytes that a follower's request waits for.")),
+    Key::new("replica.fetch.response.max.bytes", Int, Some("10485760"), ReadOnly, AtLeast(0), Honoured("Bytes of all partitions that a follower asks for at once.")),
+    Key::new("replica.fetch.wait.max.ms", Int, Some("500"), ReadOnly, AtLeast(0), Honoured("How long a follower's request waits when there is nothing new.")),
+    Key::new("replica.high.watermark.checkpoint.interval.ms", Long, Some("5000"), ReadOnly, Any, NotUsed("high watermarks are written down with the recovery points")),
+    Key::new("replica.lag.time.max.ms", Long, Some("30000"), ReadOnly, AtLeast(1), Honoured("A follower that has not been level with its leader for so long is not in sync any more; on a durable topic what it has on disk counts.")),
     Key::new("replica.selector.class", Text, NONE, ReadOnly, Any, JAVA),
-    Key::new("replica.socket.receive.buffer.bytes", Int, Some("65536"), ReadOnly, Any, CLUSTER),
-    Key::new("replica.socket.timeout.ms", Int, Some("30000"), ReadOnly, Any, CLUSTER),
+    Key::new("replica.socket.receive.buffer.bytes", Int, Some("65536"), ReadOnly, Any, NotUsed("buffers between brokers are left to the system")),
+    Key::new("replica.socket.timeout.ms", Int, Some("30000"), ReadOnly, AtLeast(1), Honoured("A follower's request that is not answered for so long has failed.")),
     Key::new("replication.quota.window.num", Int, Some("11"), ReadOnly, Any, QUOTAS),
     Key::new("replication.quota.window.size.seconds", Int, Some("1"), ReadOnly, Any, QUOTAS),
     Key::new("unclean.leader.election.enable", Boolean, Some("false"), ClusterWide, Any, Honoured("Default of the topic key of that name.")),

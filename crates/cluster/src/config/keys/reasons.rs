@@ -3,7 +3,6 @@
 use super::super::Status;
 use super::super::Status::NotUsed;
 
-pub(super) const CLUSTER: Status = NotUsed("a partition has one replica until brokers form clusters");
 pub(super) const JAVA: Status = NotUsed("names Java classes, which Ottla cannot load");
 pub(super) const KERBEROS: Status = NotUsed("Kerberos is not served");
 pub(super) const METADATA_LOG: Status =

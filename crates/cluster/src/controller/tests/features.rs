@@ -1,5 +1,7 @@
 //! Levels of features, and the resources that can be configured.
 
+use std::collections::BTreeMap;
+
 use ottla_protocol::generated::list_config_resources::ListConfigResourcesRequest;
 use ottla_protocol::generated::records::ConfigRecord;
 use ottla_protocol::generated::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
@@ -20,9 +22,18 @@ fn update(feature: &str, level: i16, upgrade_type: i8) -> FeatureUpdateKey {
 }
 
 fn ask(s: &mut Script, feature_updates: Vec<FeatureUpdateKey>, validate_only: bool) {
+    ask_among(s, feature_updates, validate_only, &BTreeMap::new());
+}
+
+fn ask_among(
+    s: &mut Script,
+    feature_updates: Vec<FeatureUpdateKey>,
+    validate_only: bool,
+    coordinators: &BTreeMap<i32, Option<Features>>,
+) {
     let request =
         UpdateFeaturesRequest { feature_updates, validate_only, ..UpdateFeaturesRequest::default() };
-    let response = s.decide(|controller, _| controller.update_features(&request));
+    let response = s.decide(|controller, _| controller.update_features(&request, coordinators));
     let message = response.error_message.map(|text| {
         text.rsplit_once("had an error: ").map_or_else(|| text.to_string(), |(_, why)| why.to_owned())
     });
@@ -77,6 +88,24 @@ fn a_level_that_somebody_does_not_know_is_refused() {
         0 results; f=2
         update INVALID_REQUEST: f is named more than once.
         0 results; f=2",
+    );
+}
+
+#[test]
+fn every_coordinator_has_a_say() {
+    let mut s = script(1);
+    let knows = |max| Some(Features::new([("f", Levels { min: 1, max })]));
+    for others in [[knows(3), knows(2)], [knows(3), None], [knows(3), knows(4)]] {
+        let others = (101..).zip(others).collect();
+        ask_among(&mut s, vec![update("f", 3, 1)], false, &others);
+    }
+    s.check(
+        "update INVALID_UPDATE_VERSION: Invalid update version 3 for feature f. Controller 102 only supports versions 1-2.
+        0 results; f=2
+        update INVALID_UPDATE_VERSION: Invalid update version 3 for feature f. Controller 102 has not said which versions it supports.
+        0 results; f=2
+        update NONE
+        1 results; f=3",
     );
 }
 
