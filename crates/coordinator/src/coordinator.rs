@@ -313,21 +313,8 @@ impl Life {
         let steward = Steward::new(self.local.seat.clone(), self.local.queue.clone(), addresses, is_willing);
         let steward = tokio::spawn(steward.run(self.stop.clone()));
         let settings = Settings::new(cluster_id, config);
-        let Self { local: Local { published, seat, .. }, queue, stop, .. } = self;
-        let driver = Driver {
-            quorum,
-            seat,
-            settings,
-            published,
-            queue,
-            entropy,
-            monotonic,
-            fenced: None,
-            unsettled: false,
-            next: None,
-            office: None,
-            resident: None,
-        };
+        let Self { local, queue, stop, .. } = self;
+        let driver = Driver::new(quorum, &local, settings, queue, entropy, monotonic);
         let ended = driver.run().await;
         stop.cancel();
         // One that panicked has said so.

@@ -16,6 +16,7 @@ use crate::error::RequestError;
 use crate::feed::{FeedEntry, FeedError, Published};
 use crate::leadership::Leadership;
 use crate::limits::{GROUP_RECORDS_MAX, GROUP_REQUESTS_MAX};
+use crate::local::Local;
 use crate::raft::plan::Change;
 use crate::raft::quorum::Quorum;
 use crate::raft::seat::Seat;
@@ -53,24 +54,24 @@ pub(crate) struct Proposal {
 
 /// The task's state.
 pub(crate) struct Driver {
-    pub(crate) quorum: Quorum,
+    quorum: Quorum,
     /// This node's place in the quorum.
-    pub(crate) seat: Arc<Seat>,
-    pub(crate) settings: Settings,
-    pub(crate) published: Arc<Published>,
-    pub(crate) queue: mpsc::Receiver<Command>,
-    pub(crate) entropy: Box<dyn FnMut() -> u64 + Send>,
-    pub(crate) monotonic: Monotonic,
+    seat: Arc<Seat>,
+    settings: Settings,
+    published: Arc<Published>,
+    queue: mpsc::Receiver<Command>,
+    entropy: Box<dyn FnMut() -> u64 + Send>,
+    monotonic: Monotonic,
     /// Why nothing is decided any more.
-    pub(crate) fenced: Option<String>,
+    fenced: Option<String>,
     /// Whether it is open what became of a decision.
-    pub(crate) unsettled: bool,
+    unsettled: bool,
     /// A command that was taken from the queue and belongs to the next round.
-    pub(crate) next: Option<Command>,
+    next: Option<Command>,
     /// What it knows while its node leads.
-    pub(crate) office: Option<Office>,
+    office: Option<Office>,
     /// The broker of this process that has not yet spoken for itself.
-    pub(crate) resident: Option<Resident>,
+    resident: Option<Resident>,
 }
 
 /// The time in which a node leads without interruption.
@@ -90,6 +91,31 @@ struct Decided {
 }
 
 impl Driver {
+    /// For a node that has joined its quorum; `local` is how it is asked, by way of `queue`.
+    pub(crate) fn new(
+        quorum: Quorum,
+        local: &Local,
+        settings: Settings,
+        queue: mpsc::Receiver<Command>,
+        entropy: Box<dyn FnMut() -> u64 + Send>,
+        monotonic: Monotonic,
+    ) -> Self {
+        Self {
+            quorum,
+            seat: local.seat.clone(),
+            settings,
+            published: local.published.clone(),
+            queue,
+            entropy,
+            monotonic,
+            fenced: None,
+            unsettled: false,
+            next: None,
+            office: None,
+            resident: None,
+        }
+    }
+
     /// Runs until it is told to stop, or nobody is left to ask.
     pub(crate) async fn run(mut self) -> Result<(), RequestError> {
         let mut changes = self.quorum.changes();

@@ -90,6 +90,10 @@ const UNSYNCED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub trait Observer: Send + Sync {
     /// Bytes are in memory that nobody may see before they are synced: have `partition` flushed.
     fn wants_flush(&self, partition: &Arc<Partition>, wish: SyncWish);
+    /// A flush of the partition begins: it waits for the partition's lock first, and so for a write that hangs.
+    fn flush_begins(&self, _key: &PartitionKey) {}
+    /// That flush has ended, well or not.
+    fn flush_ends(&self, _key: &PartitionKey) {}
     /// A sync was done.
     fn synced(&self, took: Duration);
     /// The log was opened.

@@ -56,7 +56,12 @@ impl OpenLog for Owner {
         let name = TopicPartition::new("t", 0);
         let (dir, from) = (self.directory.partition_dir(&name), self.directory.open_from(&name));
         let (log, report) = Log::open(&self.descriptors, dir, config.clone(), from, now_ms)?;
-        Ok(OpenedLog { log, report, directory: self.directory.clone(), high_watermark: Offset(0) })
+        Ok(OpenedLog {
+            log,
+            report,
+            directory: self.directory.clone(),
+            high_watermark: self.directory.high_watermark(&name),
+        })
     }
 }
 
@@ -367,7 +372,12 @@ fn a_crash_after_a_cut_below_the_recovery_point_is_no_loss() {
     one.append(7);
     one.partition.flush_now();
     let name = TopicPartition::new("t", 0);
-    let progress = Progress { recovery_point: Offset(12), log_start_offset: None, cleaned_to: None };
+    let progress = Progress {
+        recovery_point: Offset(12),
+        log_start_offset: None,
+        cleaned_to: None,
+        high_watermark: Some(Offset(12)),
+    };
     let gathered = one.owner.directory.begin_gathering();
     one.owner.directory.write_checkpoints([(name.clone(), progress)]).unwrap();
     two.lead(1, 1, &[1, 2], 1);
@@ -377,6 +387,8 @@ fn a_crash_after_a_cut_below_the_recovery_point_is_no_loss() {
     one.owner.directory.write_gathered(gathered, [(name, progress)]).unwrap();
     let again = one.crashed();
     again.follow(2, 1);
+    again.partition.open_now(NOW).unwrap();
+    assert_eq!(again.high_watermark(), 5, "what was cut is not committed");
     two.catch_up(&again);
     assert_eq!(again.bounds(), (0, 5));
 }

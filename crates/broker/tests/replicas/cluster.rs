@@ -12,6 +12,7 @@ use ottla_broker::control::Control;
 use ottla_broker::dispatch::Dispatch;
 use ottla_broker::fetch_sessions::FetchSessions;
 use ottla_broker::groups::Groups;
+use ottla_broker::life::Life;
 use ottla_broker::logs::Logs;
 use ottla_broker::producer_ids::ProducerIds;
 use ottla_broker::reconciler::Reconciler;
@@ -28,6 +29,7 @@ use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions};
 use ottla_partition::Partition;
 use ottla_protocol::generated::alter_partition::AlterPartitionRequest;
 use ottla_protocol::generated::broker_heartbeat::BrokerHeartbeatRequest;
+use ottla_protocol::generated::broker_registration::BrokerRegistrationRequest;
 use ottla_protocol::generated::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
@@ -108,6 +110,15 @@ impl Metadata {
 
     pub fn index(&self) -> i64 {
         self.inner.lock().unwrap().image.index()
+    }
+
+    /// Registers a broker, which is fenced then; gives its epoch.
+    fn admit(&self, request: &BrokerRegistrationRequest) -> i64 {
+        let response = self.decide(|controller, tenure, now, context| {
+            controller.admit_broker(request, tenure, now, context)
+        });
+        assert_eq!(response.error_code, 0);
+        response.broker_epoch
     }
 
     fn heartbeat(&self, id: i32, broker_epoch: i64) {
@@ -281,12 +292,7 @@ impl Node {
             LogDirectory::open(files.shared(), PathBuf::from("/data"), &identity).unwrap();
         let listening = [("PLAINTEXT".to_owned(), address)];
         let directories = [directory.meta().directory_id];
-        let request = registration::request(&config, CLUSTER, &directories, None, &listening);
-        let registered = metadata.decide(|controller, tenure, now, context| {
-            controller.admit_broker(&request, tenure, now, context)
-        });
-        assert_eq!(registered.error_code, 0);
-        let epoch = registered.broker_epoch;
+        let epoch = metadata.admit(&registration::request(&config, CLUSTER, &directories, None, &listening));
         let metrics = Arc::new(Metrics::new());
         let descriptors = Descriptors::new(files.shared(), 100);
         let logs = Logs::new(vec![directory], &[found.partitions], descriptors, metrics.clone()).unwrap();
@@ -311,7 +317,7 @@ impl Node {
             replication.clone(),
         );
         let state = Arc::new(State {
-            control: Control::new(handle, image.clone(), id, epoch, Shutdown::new()),
+            control: Control::new(handle, image.clone(), id, Life::new(BrokerId(id), epoch), Shutdown::new()),
             groups,
             followers: FollowerSessions::default(),
             sessions: FetchSessions::new(10, 1),

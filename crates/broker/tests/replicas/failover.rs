@@ -1,5 +1,8 @@
 //! Leaders that change: nothing that was acknowledged is lost, doubled or moved.
 
+use std::time::Duration;
+
+use ottla_partition::partition::Observer as _;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::ids::ProducerId;
 
@@ -52,6 +55,27 @@ async fn an_idempotent_producer_goes_on_through_dead_leaders() {
     });
     let logs: Vec<_> = logs.collect();
     assert!(logs.iter().all(|log| *log == logs[0]), "replicas are equal");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_whose_disk_hangs_is_offline() {
+    let cluster = Cluster::start(1).await;
+    cluster.metadata.create("t", 1, &[]);
+    until("a leader", || cluster.leader("t").state.image().topic_by_name("t").is_some()).await;
+    let client = cluster.leader("t").client().await;
+    assert_eq!(produce(&client, "t", batch_of(&["a".into()], PRODUCER, 0, 0), -1).await.0, ErrorCode::None);
+    let logs = cluster.nodes[&1].state.logs.clone();
+    until("nothing is flushed", || !logs.fence_hung(Duration::ZERO)).await;
+    assert_eq!(logs.offline().count(), 0, "what came back does not hang");
+    logs.flush_begins(cluster.partition(1, "t").unwrap().key());
+    assert!(!logs.fence_hung(Duration::from_secs(60)));
+    assert!(logs.fence_hung(Duration::ZERO) && !logs.fence_hung(Duration::ZERO), "told once");
+    assert_eq!(logs.offline().count(), 1);
+    assert_eq!(
+        produce(&client, "t", batch_of(&["b".into()], PRODUCER, 0, 1), -1).await.0,
+        ErrorCode::KafkaStorageError
+    );
     cluster.stop().await;
 }
 

@@ -131,7 +131,7 @@ fn next_voters(know: &Knowledge, now: &BTreeSet<VoterId>) -> Option<BTreeSet<Vot
     let waiting: Vec<_> = know.willing.iter().filter(is_ready).copied().collect();
     let mut waiting = waiting.into_iter().filter(|id| !know.to_remove.contains(id));
     let mut partner = |next: &BTreeSet<VoterId>| waiting.find(|id| is_free(next, id));
-    if next.len() % 2 == 0 {
+    if next.len().is_multiple_of(2) {
         let id = partner(&next)?;
         next.insert(id);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ottla_cluster::features::Features;
 use ottla_protocol::generated::ErrorCode;
+use ottla_protocol::generated::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use ottla_protocol::generated::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
@@ -14,17 +15,20 @@ use ottla_protocol::generated::api_versions::{
 use ottla_protocol::generated::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
 };
+use ottla_protocol::generated::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 use ottla_protocol::generated::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 use ottla_protocol::generated::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
+use ottla_protocol::generated::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use ottla_protocol::generated::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use ottla_protocol::generated::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use ottla_protocol::wire::Str;
 
 use super::ServerState;
-use crate::decision::{Decision, Origin};
+use crate::decision::Origin;
 use crate::error::RequestError;
+use crate::question::Question;
 use crate::raft::VoterNode;
 
 /// `EndpointType`: brokers, which have listeners of their own.
@@ -100,15 +104,15 @@ pub(super) fn describe_cluster(
     }
 }
 
-/// A request of an administrator that the controller decides.
-pub(super) trait Administration: Decision {
+/// A request of an administrator that the leader answers.
+pub(super) trait Administration: Question {
     /// The response that says only what went wrong.
     fn refused(error_code: i16, error_message: Str) -> Self::Response;
 }
 
-/// Has a request decided, if this node leads.
+/// Answers a request, if this node leads.
 pub(super) async fn ask<Q: Administration>(state: Arc<ServerState>, request: Q) -> Q::Response {
-    match state.local.ask(request, Origin::Process).await {
+    match request.answer(&state.local, Origin::Process).await {
         Ok(committed) => committed.response,
         Err(error) => Q::refused(error.error_code().code(), Str::from(RequestError::to_string(&error))),
     }
@@ -143,5 +147,23 @@ impl Administration for UnregisterBrokerRequest {
 impl Administration for UpdateFeaturesRequest {
     fn refused(error_code: i16, text: Str) -> UpdateFeaturesResponse {
         UpdateFeaturesResponse { error_code, error_message: Some(text), ..Default::default() }
+    }
+}
+
+impl Administration for DescribeQuorumRequest {
+    fn refused(error_code: i16, text: Str) -> DescribeQuorumResponse {
+        DescribeQuorumResponse { error_code, error_message: Some(text), ..Default::default() }
+    }
+}
+
+impl Administration for AddRaftVoterRequest {
+    fn refused(error_code: i16, text: Str) -> AddRaftVoterResponse {
+        AddRaftVoterResponse { error_code, error_message: Some(text), ..Default::default() }
+    }
+}
+
+impl Administration for RemoveRaftVoterRequest {
+    fn refused(error_code: i16, text: Str) -> RemoveRaftVoterResponse {
+        RemoveRaftVoterResponse { error_code, error_message: Some(text), ..Default::default() }
     }
 }

@@ -4,10 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_protocol::generated::add_raft_voter::AddRaftVoterRequest;
 use ottla_protocol::generated::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
 use ottla_protocol::generated::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use ottla_protocol::generated::describe_quorum::DescribeQuorumRequest;
 use ottla_protocol::generated::elect_leaders::ElectLeadersRequest;
 use ottla_protocol::generated::list_partition_reassignments::ListPartitionReassignmentsRequest;
+use ottla_protocol::generated::remove_raft_voter::RemoveRaftVoterRequest;
 use ottla_protocol::generated::unregister_broker::UnregisterBrokerRequest;
 use ottla_protocol::generated::update_features::UpdateFeaturesRequest;
 use ottla_protocol::generated::{ApiKey, ErrorCode, RequestHeader, ResponseHeader};
@@ -69,7 +72,10 @@ const fn served(key: ApiKey) -> Option<(i16, i16)> {
         ApiKey::AlterPartitionReassignments
         | ApiKey::ListPartitionReassignments
         | ApiKey::UnregisterBroker
-        | ApiKey::UpdateFeatures => Some(key.defined_versions()),
+        | ApiKey::UpdateFeatures
+        | ApiKey::DescribeQuorum
+        | ApiKey::AddRaftVoter
+        | ApiKey::RemoveRaftVoter => Some(key.defined_versions()),
         _ => None,
     }
 }
@@ -140,6 +146,9 @@ fn administer(state: Arc<ServerState>, key: ApiKey, call: Call, r: Reader) -> Re
         }
         ApiKey::UnregisterBroker => call.later(ask::<UnregisterBrokerRequest>(state, decode(r, version)?)),
         ApiKey::UpdateFeatures => call.later(ask::<UpdateFeaturesRequest>(state, decode(r, version)?)),
+        ApiKey::DescribeQuorum => call.later(ask::<DescribeQuorumRequest>(state, decode(r, version)?)),
+        ApiKey::AddRaftVoter => call.later(ask::<AddRaftVoterRequest>(state, decode(r, version)?)),
+        ApiKey::RemoveRaftVoter => call.later(ask::<RemoveRaftVoterRequest>(state, decode(r, version)?)),
         other => return Err(format!("{} is not served", other.name())),
     })
 }

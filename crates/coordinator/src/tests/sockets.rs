@@ -17,6 +17,7 @@ use super::*;
 use crate::raft::seat::Seat;
 use crate::raft::{NOBODY, VoterId};
 
+mod administration;
 mod remote;
 
 /// The addresses of some nodes, and what is on their disks.

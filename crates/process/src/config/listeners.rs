@@ -134,6 +134,7 @@ pub fn read(r: &Reader<'_>, roles: Roles) -> Result<Listeners, ConfigError> {
     let for_clients = |endpoint: &Endpoint| !controllers.contains(&endpoint.name);
     let all = endpoints(r, LISTENERS)?;
     check_ports(r, &all)?;
+    check_roles(r, roles, &all, &controllers)?;
     let protocols = protocols(r)?;
     let mut read = Listeners::default();
     for endpoint in all {
@@ -147,7 +148,6 @@ pub fn read(r: &Reader<'_>, roles: Roles) -> Result<Listeners, ConfigError> {
         let listeners = if is_for_clients { &mut read.clients } else { &mut read.controllers };
         listeners.push(Listener { name, host, port, protocol });
     }
-    check_roles(r, roles, &read)?;
     if roles.broker {
         read.inter_broker = inter_broker(r, &read.clients)?;
         read.advertised = advertised(r, &read.clients, for_clients)?;
@@ -160,10 +160,16 @@ pub fn read(r: &Reader<'_>, roles: Roles) -> Result<Listeners, ConfigError> {
 }
 
 /// A role has its listeners, and no listener is without a role.
-fn check_roles(r: &Reader<'_>, roles: Roles, read: &Listeners) -> Result<(), ConfigError> {
-    match (roles.broker, read.clients.first()) {
+fn check_roles(
+    r: &Reader<'_>,
+    roles: Roles,
+    all: &[Endpoint],
+    controllers: &[String],
+) -> Result<(), ConfigError> {
+    let is_controller = |endpoint: &&Endpoint| controllers.contains(&endpoint.name);
+    match (roles.broker, all.iter().find(|endpoint| !is_controller(endpoint))) {
         (true, None) => return Err(r.bad(LISTENERS, "no listener for clients is left", FORM)),
-        (false, Some(Listener { name, .. })) => {
+        (false, Some(Endpoint { name, .. })) => {
             let reason = format!(
                 "a node without the role broker serves no clients, and {CONTROLLERS} does not name {name}"
             );
@@ -171,8 +177,8 @@ fn check_roles(r: &Reader<'_>, roles: Roles, read: &Listeners) -> Result<(), Con
         }
         (true, Some(_)) | (false, None) => {}
     }
-    match read.controllers.first() {
-        Some(Listener { name, .. }) if !roles.controller => {
+    match all.iter().find(is_controller) {
+        Some(Endpoint { name, .. }) if !roles.controller => {
             let reason = format!("a node without the role controller does not serve {name}");
             Err(r.bad(LISTENERS, reason, format!("leave {name} out; {CONTROLLERS} may name it")))
         }

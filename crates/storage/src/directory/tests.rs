@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::checkpoint::*;
 use crate::files::Open;
 use crate::files::faulty::{Fault, FaultyFiles, Operation, Survival};
 use crate::files::real::RealFiles;
@@ -35,6 +36,7 @@ fn progress(recovery_point: i64, log_start_offset: Option<i64>) -> Progress {
         recovery_point: Offset(recovery_point),
         log_start_offset: log_start_offset.map(Offset),
         cleaned_to: None,
+        high_watermark: None,
     }
 }
 
@@ -505,4 +507,24 @@ fn on_a_real_disk_too() {
     };
     assert_eq!(directory.open_from(&orders(1)), expected);
     assert!(directory.available_bytes().expect("asked") > 0);
+}
+
+#[test]
+fn high_watermarks_come_back_and_are_never_above_where_a_log_is_cut() {
+    let files = FaultyFiles::new();
+    let name = orders(0);
+    let (directory, _) = open(&files);
+    make_partition(&files, &directory, &name);
+    let noted = Progress { high_watermark: Some(Offset(7)), ..progress(9, None) };
+    directory.write_checkpoints([(name.clone(), noted)]).unwrap();
+    let written =
+        || checkpoint::read_whole(&files, &Path::new(DIR).join(HIGH_WATERMARK_FILE)).unwrap().unwrap();
+    assert_eq!(written(), b"0\n1\norders 0 7\n", "as Kafka writes it");
+    directory.lower_recovery_point(&name, Offset(8)).unwrap();
+    assert_eq!(directory.high_watermark(&name), Offset(7));
+    directory.lower_recovery_point(&name, Offset(5)).unwrap();
+    drop(directory);
+    let (directory, _) = open(&files);
+    assert_eq!(directory.high_watermark(&name), Offset(5));
+    assert_eq!(directory.open_from(&name).recovery_point, Offset(5));
 }

@@ -3,9 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use ottla_cluster::config::ConfigMap;
-use ottla_protocol::generated::alter_partition::{
-    AlterPartitionRequest, BrokerState, RequestPartitionData, RequestTopicData,
-};
+use ottla_protocol::generated::alter_partition::{self, AlterPartitionRequest, BrokerState};
+use ottla_protocol::generated::describe_quorum;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -176,7 +175,7 @@ async fn a_follower_passes_on_what_its_leader_decides() {
         assert!(place.handle().image().topic_by_name(&name).is_some());
     }
     let topic = cluster.place(leader).handle().image().topics().next().unwrap().clone();
-    let partition = RequestPartitionData {
+    let partition = alter_partition::RequestPartitionData {
         leader_epoch: 0,
         new_isr_with_epochs: vec![BrokerState {
             broker_id: 7,
@@ -184,12 +183,12 @@ async fn a_follower_passes_on_what_its_leader_decides() {
             ..Default::default()
         }],
         partition_epoch: 99,
-        ..RequestPartitionData::default()
+        ..alter_partition::RequestPartitionData::default()
     };
-    let topics = vec![RequestTopicData {
+    let topics = vec![alter_partition::RequestTopicData {
         topic_id: topic.id,
         partitions: vec![partition],
-        ..RequestTopicData::default()
+        ..alter_partition::RequestTopicData::default()
     }];
     let request =
         AlterPartitionRequest { broker_id: 7, broker_epoch: broker.epoch, topics, ..Default::default() };
@@ -197,6 +196,7 @@ async fn a_follower_passes_on_what_its_leader_decides() {
     assert_eq!(answer.error_code, 0);
     let code = answer.topics[0].partitions[0].error_code;
     assert_ne!(code, 0, "a partition epoch of the future");
+    quorum_is_described(&broker.handle, &cluster, leader).await;
     // Without a majority nothing is decided, and whoever asks is told in time.
     let others: Vec<_> = cluster.places.iter().map(|place| place.id).filter(|id| *id != leader).collect();
     for id in others {
@@ -209,6 +209,42 @@ async fn a_follower_passes_on_what_its_leader_decides() {
     let handle = CoordinatorHandle::remote(options);
     let asked = handle.create_topics(creation("never", 1)).await.map(|done| done.index);
     assert!(matches!(asked, Err(RequestError::LeadershipLost | RequestError::TimedOut)), "{asked:?}");
+}
+
+/// What is asked about the quorum finds its leader too.
+async fn quorum_is_described(handle: &CoordinatorHandle, cluster: &Cluster, leader: i32) {
+    let partitions = vec![describe_quorum::RequestPartitionData::default()];
+    let topic = describe_quorum::RequestTopicData {
+        topic_name: "__cluster_metadata".into(),
+        partitions,
+        ..describe_quorum::RequestTopicData::default()
+    };
+    let request = DescribeQuorumRequest { topics: vec![topic], ..DescribeQuorumRequest::default() };
+    let described = handle.describe_quorum(request.clone()).await.unwrap().response;
+    let partition = &described.topics[0].partitions[0];
+    assert_eq!((partition.leader_id, partition.current_voters.len()), (leader, 3));
+    for place in cluster.running() {
+        let described = place.handle().describe_quorum(request.clone()).await.unwrap().response;
+        assert_eq!(described.topics[0].partitions[0].leader_id, leader, "asked by {}", place.id);
+    }
+    let voter = &cluster.places[0];
+    let listener = Listener {
+        name: "CONTROLLER".into(),
+        host: "127.0.0.1".into(),
+        port: voter.address.port(),
+        ..Listener::default()
+    };
+    let add = AddRaftVoterRequest {
+        voter_id: voter.id,
+        voter_directory_id: voter.directory_id,
+        listeners: vec![listener],
+        ..AddRaftVoterRequest::default()
+    };
+    let answer = handle.add_raft_voter(add).await.unwrap().response;
+    assert_eq!(answer.error_code, ErrorCode::DuplicateVoter.code());
+    let remove = RemoveRaftVoterRequest { voter_id: 77, ..RemoveRaftVoterRequest::default() };
+    let answer = handle.remove_raft_voter(remove).await.unwrap().response;
+    assert_eq!(answer.error_code, ErrorCode::VoterNotFound.code());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
