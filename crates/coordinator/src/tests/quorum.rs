@@ -18,6 +18,7 @@ use ottla_protocol::generated::records::TopicRecord;
 use ottla_storage::files::Open;
 use ottla_storage::files::faulty::Survival;
 
+use super::support::{a_moment_passes, simulated_ms};
 use super::*;
 use crate::feed::Published;
 use crate::hard_state::HardState;
@@ -48,7 +49,7 @@ impl Weather {
     }
 
     async fn pass(&self) -> Result<(), Unreachable<Types>> {
-        tokio::time::sleep(Duration::from_millis(self.draw(20))).await;
+        simulated_ms(self.draw(20)).await;
         if self.draw(20) == 0 { Err(gone(&"lost")) } else { Ok(()) }
     }
 }
@@ -323,11 +324,6 @@ impl History {
     }
 }
 
-/// Lets the time pass, real or simulated; whoever calls it looks again, until a deadline.
-async fn a_moment_passes() {
-    tokio::time::sleep(Duration::from_millis(5)).await;
-}
-
 fn leader(nodes: &[Node]) -> Option<usize> {
     nodes.iter().position(|node| node.quorum.term_led().is_some())
 }
@@ -427,7 +423,7 @@ async fn live_through(seed: u64) -> usize {
             1 => {
                 wires.cut(nodes[victim].id);
                 for _ in 0..weather.draw(6) {
-                    tokio::time::sleep(Duration::from_millis(weather.draw(800))).await;
+                    simulated_ms(weather.draw(800)).await;
                     let others: Vec<_> = (0..3).filter(|n| *n != victim).map(|n| &nodes[n]).collect();
                     history.write_to(&others).await;
                 }
