@@ -7,7 +7,7 @@ SHELL := bash
 ARGS ?=
 TIMED := scripts/timed
 
-.PHONY: help run test check fix gen bench fuzz tour images cluster-up cluster-down setup tools clean
+.PHONY: help run test check fix gen bench fuzz tour images cluster cluster-stop cluster-up cluster-down setup tools clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,12 @@ fuzz: tools ## fuzz every decoder for FUZZ_SECONDS each (default 60; needs cargo
 
 images: tools ## the images ottla-broker and ottla-coordinator: static binaries in empty images
 	scripts/images
+
+cluster: tools ## three coordinators and three brokers as processes, clients at 127.0.0.1:19092, 29092, 39092
+	scripts/cluster start
+
+cluster-stop: ## stop those processes in order; their data stay in ./ottla-cluster
+	scripts/cluster stop
 
 cluster-up: ## three coordinators and three brokers as containers, clients at 127.0.0.1:19092, 29092, 39092
 	scripts/cluster-up

@@ -1,30 +1,31 @@
 //! Start and stop of everything a broker consists of.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use anyhow::Context;
 use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
-use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
+use ottla_coordinator::{Coordinator, CoordinatorHandle, ImageReplica, MetadataFeed};
 pub use ottla_process::random::id as random_id;
+use ottla_protocol::generated::broker_registration::BrokerRegistrationRequest;
 use ottla_protocol::ids::{BrokerId, Uuid};
-use ottla_storage::descriptors::Descriptors;
-use ottla_storage::directory::{Found, Identity, LogDirectory};
+use ottla_storage::directory::Claim;
 use ottla_storage::files::Files;
 use ottla_storage::files::real::RealFiles;
-use ottla_storage::meta::MetaProperties;
-use ottla_transport::server::{ConnectionLimits, Listener, ListenerOptions, Server, ServerOptions};
+use ottla_transport::server::{ConnectionLimits, Listener, Server, ServerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::effective::DynamicConfig;
 use crate::control::Control;
 use crate::dispatch::Dispatch;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
-use crate::limits::{DESCRIPTOR_SHARE, DRAIN_MAX};
+use crate::joining::{Bound, Joined, join};
+use crate::life::{Heart, Life};
+use crate::limits::DRAIN_MAX;
 use crate::logs::Logs;
 use crate::producer_ids::ProducerIds;
 use crate::reconciler::Reconciler;
@@ -33,7 +34,7 @@ use crate::replication::leading::FollowerSessions;
 use crate::shutdown::Reason;
 use crate::state::{State, now_ms};
 use crate::topics::Topics;
-use crate::{BrokerConfig, Shell, disks, maintenance, recovery, registration};
+use crate::{BrokerConfig, Shell, disks, maintenance, recovery};
 
 /// A running broker.
 pub struct Broker {
@@ -41,30 +42,19 @@ pub struct Broker {
     replication: Arc<Replication>,
     server: Arc<Server>,
     addresses: Vec<SocketAddr>,
-    coordinator: Coordinator,
-    broker_epoch: i64,
+    coordinator: Option<Coordinator>,
+    life: Arc<Life>,
+    /// Its heartbeats, which end with `alive`.
+    beating: JoinHandle<()>,
+    alive: DropGuard,
     tasks: Vec<JoinHandle<()>>,
     stop: CancellationToken,
-}
-
-/// What the log directories were opened to.
-struct Opened {
-    directories: Vec<LogDirectory>,
-    found: Vec<Found>,
-    cluster_id: String,
-}
-
-/// A broker's place in its cluster.
-struct Joined {
-    coordinator: Coordinator,
-    handle: CoordinatorHandle,
-    broker_epoch: i64,
-    logs: Arc<Logs>,
-    cluster_id: String,
+    _metadata_lock: Option<Claim>,
 }
 
 impl Broker {
-    /// Opens the log directories, starts the embedded coordinator and the listeners. When it returns, requests are served.
+    /// Joins the cluster, which is this node alone where nothing else is configured, recovers the logs and starts the listeners. When
+    /// it returns, requests are served and this broker may lead.
     ///
     /// # Errors
     /// What keeps the broker from serving: a directory in use or unreadable, a port in use.
@@ -83,57 +73,72 @@ impl Broker {
     ) -> anyhow::Result<Broker> {
         let config = Arc::new(config);
         // Ports first: a second broker on the same port ends before it has touched any data.
-        let listeners = bind(&config)?;
-        let addresses = listeners.iter().map(Listener::local_address).collect();
-        let joined = join(&config, &files, &listeners, &shell).await?;
-        let (handle, broker_epoch) = (joined.handle, joined.broker_epoch);
-        let topics = Arc::new(Topics::default());
-        let groups = Groups::new(config.groups.clone(), joined.logs.clone(), shell.metrics.clone());
-        let groups = Arc::new(groups);
-        let image = Arc::new(handle.image());
-        let (publish, images) = watch::channel(image.clone());
-        let replication = replication(&config, &joined.logs, &images, broker_epoch);
-        let (own, logs) = (config.clone(), joined.logs.clone());
-        let reconciler = Reconciler::new(own, topics.clone(), logs, groups.clone(), replication.clone());
-        let reconciler = Arc::new(reconciler);
-        assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
-        let feed = handle.feed(image.index() + 1);
-        become_image(&reconciler, &image).await?;
-        recover(&config, &topics, &joined.logs, &image).await?;
-        groups.start();
+        let mut bound = Bound::new(&config)?;
+        let addresses = bound.clients.iter().map(Listener::local_address).collect();
+        let joined = join(&config, &files, &mut bound, &shell).await?;
         let stop = CancellationToken::new();
+        let Joined { life, logs, followed, feed, .. } = joined;
+        let image = Arc::new(followed.image().clone());
+        let (publish, images) = watch::channel(image.clone());
+        let topics = Arc::new(Topics::default());
+        let groups = Groups::new(config.groups.clone(), logs.clone(), shell.metrics.clone());
+        let groups = Arc::new(groups);
+        let replication = replication(&config, &logs, &images, life.epoch());
+        let own = config.clone();
+        let reconciler =
+            Reconciler::new(own, topics.clone(), logs.clone(), groups.clone(), replication.clone());
+        let reconciler = Arc::new(reconciler);
+        let heart = heart(&config, &joined.handle, joined.registration, &images, &logs, &replication, &shell);
+        let alive = CancellationToken::new();
+        let beating = shell.control.spawn(life.clone().run(heart, alive.clone()));
+        let alive = alive.drop_guard();
+        become_image(&reconciler, &image).await?;
+        recover(&config, &topics, &logs, &image).await?;
+        groups.start();
         let slots = config.max_incremental_fetch_session_cache_slots;
-        let (me, shutdown) = (config.node_id, shell.shutdown.clone());
+        let control =
+            Control::new(joined.handle, images.clone(), config.node_id, life.clone(), shell.shutdown.clone());
         let state = Arc::new(State {
-            control: Control::new(handle, images.clone(), me, broker_epoch, shutdown.clone()),
+            control,
             groups,
             followers: FollowerSessions::default(),
             sessions: FetchSessions::new(slots, first_session_id()),
             producer_ids: ProducerIds::default(),
             metrics: shell.metrics.clone(),
-            image: images,
+            image: images.clone(),
             cluster_id: joined.cluster_id,
             config: config.clone(),
             topics,
-            logs: joined.logs,
+            logs,
         });
         replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
-        let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);
+        let server = Arc::new(Server::start(options, bound.clients, service, stop.child_token())?);
         let mut tasks = maintenance::start(&state, &stop);
         tasks.push(shell.control.spawn(disks::watch(state.clone(), shell.clone(), stop.clone())));
         let become_it = reconcile(config, reconciler, server.clone());
-        let followed = ImageReplica::new((*image).clone());
-        let stopping = stop.clone();
+        let (shutdown, stopping) = (shell.shutdown.clone(), stop.clone());
         tasks.push(shell.control.spawn(async move {
             if let Err(error) = follow(feed, followed, become_it, publish, stopping).await {
                 shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
         crate::observe::observe(&shell, &state, &server);
-        let coordinator = joined.coordinator;
-        Ok(Broker { state, replication, server, addresses, coordinator, broker_epoch, tasks, stop })
+        life.serve(images).await;
+        Ok(Broker {
+            state,
+            replication,
+            server,
+            addresses,
+            coordinator: joined.coordinator,
+            life,
+            beating,
+            alive,
+            tasks,
+            stop,
+            _metadata_lock: joined.metadata_lock,
+        })
     }
 
     /// Where it listens, in the order of the configured listeners.
@@ -147,14 +152,25 @@ impl Broker {
         maintenance::expire_producers(&self.state);
     }
 
-    /// Stops accepting, finishes what is in flight, syncs and closes the logs.
+    /// Hands leadership over, then stops accepting, finishes what is in flight, syncs and closes the logs.
     pub async fn stop(self) {
+        if self.state.config.controlled_shutdown_enable {
+            self.life.prepare_stop(&self.state.image()).await;
+        }
+        self.stop_at_once().await;
+    }
+
+    /// [`Broker::stop`] without waiting for others to lead: for one that cannot go on.
+    pub async fn stop_at_once(self) {
+        drop(self.alive);
+        // A task that panicked has been reported by the panic itself.
+        self.beating.await.ok();
         self.stop.cancel();
         self.state.groups.stop();
         self.replication.stop();
         self.replication.stopped().await;
         for task in self.tasks {
-            // A task that panicked has been reported by the panic itself.
+            // As above.
             task.await.ok();
         }
         // A task that panicked may have leaked its share; the server then ends by itself.
@@ -162,32 +178,39 @@ impl Broker {
             server.join().await;
         }
         self.state.groups.stopped().await;
-        let (state, epoch, coordinator) = (self.state, self.broker_epoch, self.coordinator);
-        let closed = tokio::task::spawn_blocking(move || {
-            if let Err(error) = coordinator.stop() {
+        let (state, epoch, coordinator) = (self.state, self.life.epoch(), self.coordinator);
+        let closed = tokio::task::spawn_blocking(move || state.logs.close(&state.topics, epoch, now_ms()));
+        closed.await.expect("closing the logs does not panic");
+        if let Some(coordinator) = coordinator {
+            let stopped = tokio::task::spawn_blocking(move || coordinator.stop());
+            if let Err(error) = stopped.await.expect("the stop of the coordinator does not panic") {
                 tracing::error!(%error, "the embedded coordinator did not stop in order");
             }
-            state.logs.close(&state.topics, epoch, now_ms());
-        });
-        closed.await.expect("closing the logs does not panic");
+        }
     }
 }
 
-fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let address = listener
-            .address()
-            .with_context(|| format!("listener {}: cannot resolve {}", listener.name, listener.host))?;
-        let options = ListenerOptions {
-            backlog: i32::try_from(config.socket.listen_backlog_size).unwrap_or(i32::MAX),
-            send_buffer_bytes: config.socket.send_buffer_bytes,
-            receive_buffer_bytes: config.socket.receive_buffer_bytes,
-            ..ListenerOptions::new(listener.name.as_str(), address)
-        };
-        bound.push(Listener::bind(&options)?);
+/// What this broker's heartbeats are made of, and whom they concern.
+fn heart(
+    config: &BrokerConfig,
+    handle: &CoordinatorHandle,
+    registration: BrokerRegistrationRequest,
+    images: &watch::Receiver<Arc<MetadataImage>>,
+    logs: &Arc<Logs>,
+    replication: &Arc<Replication>,
+    shell: &Shell,
+) -> Heart {
+    let (logs, replication, health) = (logs.clone(), replication.clone(), shell.health.clone());
+    Heart {
+        handle: handle.clone(),
+        registration,
+        image: images.clone(),
+        offline: Box::new(move || logs.offline_ids()),
+        registered: Box::new(move |epoch| replication.set_broker_epoch(epoch)),
+        fenced: Box::new(move |is_fenced| health.set_fenced(is_fenced)),
+        interval: config.heartbeat_interval,
+        session: config.session_timeout,
     }
-    Ok(bound)
 }
 
 fn replication(
@@ -202,38 +225,6 @@ fn replication(
     replication
 }
 
-/// Opens the directories, starts the embedded coordinator on them and registers this process with it.
-async fn join(
-    config: &BrokerConfig,
-    files: &Arc<dyn Files>,
-    listeners: &[Listener],
-    shell: &Shell,
-) -> anyhow::Result<Joined> {
-    // One who is told to be one of several must not come up as a cluster of its own, and take writes that are believed replicated.
-    let is_alone = config.quorum.voters.len() < 2 && config.quorum.bootstrap_servers.len() < 2;
-    anyhow::ensure!(config.roles.controller && is_alone, "clusters of several nodes are not served yet");
-    let Opened { directories, found, cluster_id } = open_directories(config, files)?;
-    let directory_ids: Vec<Uuid> = directories.iter().map(|d| d.meta().directory_id).collect();
-    let previous_epoch = directories.iter().map(LogDirectory::clean_broker_epoch).min().flatten();
-    let mut options = CoordinatorOptions::new(
-        files.clone(),
-        config.metadata_log_dir.clone(),
-        cluster_id.clone(),
-        config.node_id,
-        directory_ids[0],
-    );
-    options.config = (*config.fixed).clone();
-    let (coordinator, handle) = Coordinator::start(options).context("starting the embedded coordinator")?;
-    let listening: Vec<_> = listeners.iter().map(|l| (l.name().to_string(), l.local_address())).collect();
-    let request = registration::request(config, &cluster_id, &directory_ids, previous_epoch, &listening);
-    let broker_epoch = registration::register(&handle, request).await?;
-    let descriptors = Descriptors::new(files.clone(), descriptor_capacity());
-    let partitions: Vec<_> = found.iter().map(|found| found.partitions.clone()).collect();
-    let logs = Arc::new(Logs::new(directories, &partitions, descriptors, shell.metrics.clone())?);
-    logs.remove_leftovers(found.into_iter().map(|found| found.deleted).collect());
-    Ok(Joined { coordinator, handle, broker_epoch, logs, cluster_id })
-}
-
 /// Called with each new image and what is new in it.
 type OnImage = dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync;
 
@@ -245,32 +236,6 @@ fn reconcile(config: Arc<BrokerConfig>, reconciler: Arc<Reconciler>, server: Arc
             server.set_connection_limits(connection_limits(&DynamicConfig::resolve(&config, image)));
         }
     })
-}
-
-/// Opens every log directory under one cluster id: the one that a directory has, else a new one.
-fn open_directories(config: &BrokerConfig, files: &Arc<dyn Files>) -> anyhow::Result<Opened> {
-    let mut cluster_id = None;
-    for path in &config.log_dirs {
-        if let Some(meta) = MetaProperties::read(&**files, path)? {
-            cluster_id.get_or_insert(meta.cluster_id);
-        }
-    }
-    let cluster_id = cluster_id.unwrap_or_else(|| random_id().to_string());
-    let mut opened = Opened { directories: Vec::new(), found: Vec::new(), cluster_id: cluster_id.clone() };
-    for path in &config.log_dirs {
-        let identity = Identity {
-            cluster_id: cluster_id.clone(),
-            node_id: BrokerId(config.node_id),
-            new_directory_id: random_id(),
-        };
-        let (directory, found) = LogDirectory::open(files.clone(), path.clone(), &identity)?;
-        for warning in &found.warnings {
-            tracing::warn!("{warning}");
-        }
-        opened.directories.push(directory);
-        opened.found.push(found);
-    }
-    Ok(opened)
 }
 
 /// Makes this broker what the image says, from nothing.
@@ -352,12 +317,6 @@ fn connection_limits(dynamic: &DynamicConfig) -> ConnectionLimits {
         per_ip_overrides: resolved.flatten().collect(),
         ..Default::default()
     }
-}
-
-/// Log files that may be open at once: half of what the process may open, the rest is for connections.
-fn descriptor_capacity() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
-    usize::try_from(limit / DESCRIPTOR_SHARE).unwrap_or(usize::MAX).clamp(64, 100_000)
 }
 
 /// Session ids begin at a random place, so that a session of the process before is not taken for one of this.

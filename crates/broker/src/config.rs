@@ -51,6 +51,8 @@ pub struct BrokerConfig {
     pub advertised_controllers: Vec<AdvertisedListener>,
     /// `broker.heartbeat.interval.ms`.
     pub heartbeat_interval: Duration,
+    /// `broker.session.timeout.ms`, as far as this broker knows: the controller's counts.
+    pub session_timeout: Duration,
     /// `controlled.shutdown.enable`.
     pub controlled_shutdown_enable: bool,
     /// `log.dirs`, or `log.dir`: at least one, each once.
@@ -146,6 +148,7 @@ impl BrokerConfig {
             controller_listeners: listeners.controllers,
             advertised_controllers: listeners.advertised_controllers,
             heartbeat_interval: r.millis("broker.heartbeat.interval.ms"),
+            session_timeout: r.millis("broker.session.timeout.ms"),
             controlled_shutdown_enable: r.boolean("controlled.shutdown.enable"),
             metadata_log_dir: metadata_log_dir(&r, &log_dirs)?,
             log_dirs,

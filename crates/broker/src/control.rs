@@ -30,6 +30,7 @@ use ottla_protocol::generated::incremental_alter_configs::{
 use ottla_protocol::wire::Str;
 use tokio::sync::watch;
 
+use crate::life::Life;
 use crate::shutdown::{Reason, Shutdown};
 
 /// A broker's line to the controller.
@@ -38,22 +39,22 @@ pub struct Control {
     coordinator: CoordinatorHandle,
     image: watch::Receiver<Arc<MetadataImage>>,
     broker_id: i32,
-    broker_epoch: i64,
+    life: Arc<Life>,
     shutdown: Shutdown,
 }
 
 impl Control {
-    /// For the broker that was registered with `broker_epoch`; `image` is what it has applied. A controller whose log has failed
+    /// For the broker with this life; `image` is what it has applied. A controller whose log has failed
     /// ends the process by `shutdown`.
     #[must_use]
     pub fn new(
         coordinator: CoordinatorHandle,
         image: watch::Receiver<Arc<MetadataImage>>,
         broker_id: i32,
-        broker_epoch: i64,
+        life: Arc<Life>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { coordinator, image, broker_id, broker_epoch, shutdown }
+        Self { coordinator, image, broker_id, life, shutdown }
     }
 
     /// The response of a decision, once it is applied here.
@@ -196,7 +197,7 @@ impl Control {
     pub async fn allocate_producer_ids(&self) -> Result<Range<i64>, ErrorCode> {
         let request = AllocateProducerIdsRequest {
             broker_id: self.broker_id,
-            broker_epoch: self.broker_epoch,
+            broker_epoch: self.life.epoch(),
             ..Default::default()
         };
         let decided = self.coordinator.allocate_producer_ids(request).await;

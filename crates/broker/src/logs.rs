@@ -11,7 +11,7 @@ use ottla_cluster::replica::{Following, Proposal};
 use ottla_partition::error::Fault;
 use ottla_partition::partition::{Observer, OpenLog, OpenedLog, SyncWish};
 use ottla_partition::{Partition, PartitionKey};
-use ottla_protocol::ids::Uuid;
+use ottla_protocol::ids::{Offset, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{LogDirectory, Progress};
 use ottla_storage::flusher::{Flusher, FlusherConfig, Urgency};
@@ -364,6 +364,12 @@ impl Logs {
             .iter()
             .enumerate()
             .filter_map(|(i, place)| Some((i, place.directory.path(), place.directory.fenced()?)))
+    }
+
+    /// Ids of the directories that are offline.
+    pub fn offline_ids(&self) -> Vec<Uuid> {
+        let offline = self.directories.iter().filter(|place| place.directory.fenced().is_some());
+        offline.map(|place| place.directory.meta().directory_id).collect()
     }
 
     /// Paths of the directories without room.

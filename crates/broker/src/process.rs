@@ -21,7 +21,7 @@ use crate::config::BrokerConfig;
 use crate::health::{self, Health, State};
 use crate::metrics::exposition;
 use crate::options::{Command, Options};
-use crate::shutdown::{Shutdown, listen_for_signals};
+use crate::shutdown::{Reason, Shutdown, listen_for_signals};
 use crate::{Metrics, Shell};
 
 const PROGRAM: &str = "ottla-broker";
@@ -120,7 +120,11 @@ async fn run_broker(
     tracing::info!(took_ms = started.elapsed().as_millis(), "ready");
     let reason = shell.shutdown.requested().await;
     shell.health.set(State::Stopping);
-    main.spawn(broker.stop()).await.context("the stop of the broker panicked")?;
+    let stopped = match &reason {
+        Reason::Signal(_) => main.spawn(broker.stop()),
+        Reason::Fatal(_) => main.spawn(broker.stop_at_once()),
+    };
+    stopped.await.context("the stop of the broker panicked")?;
     outcome(reason)
 }
 

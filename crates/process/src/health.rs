@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::{self, Reader, StaticSettings};
@@ -18,6 +19,8 @@ pub enum State {
     Ready,
     /// Serving, but something needs an operator (a fenced log directory, no space), with the text.
     Degraded(String),
+    /// Running, and nobody is sent here: the controller does not hear this process, or has not let it serve again.
+    Fenced,
     /// The orderly stop has begun.
     Stopping,
 }
@@ -27,15 +30,21 @@ pub enum State {
 pub struct Health {
     /// Guards the state alone; never held across anything that blocks.
     state: Mutex<State>,
+    is_fenced: AtomicBool,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Health { state: Mutex::new(State::Starting) }
+        Health { state: Mutex::new(State::Starting), is_fenced: AtomicBool::new(false) }
     }
 }
 
 impl Health {
+    /// Whether the controller keeps clients away; counts between start and stop.
+    pub fn set_fenced(&self, is_fenced: bool) {
+        self.is_fenced.store(is_fenced, Ordering::Relaxed);
+    }
+
     /// Sets the state. `Stopping` is final.
     pub fn set(&self, state: State) {
         let mut current = self.state.lock().expect("no panic while it is held");
@@ -53,7 +62,8 @@ impl Health {
                 *current = State::Degraded(faults.join("; "));
             }
             (State::Degraded(_), true) => *current = State::Ready,
-            (State::Ready | State::Starting, true) | (State::Stopping, _) => {}
+            (State::Ready | State::Starting | State::Fenced, true) | (State::Fenced | State::Stopping, _) => {
+            }
         }
     }
 
@@ -67,7 +77,11 @@ impl Health {
 
     /// The state now.
     pub fn state(&self) -> State {
-        self.state.lock().expect("no panic while it is held").clone()
+        let state = self.state.lock().expect("no panic while it is held").clone();
+        match state {
+            State::Ready | State::Degraded(_) if self.is_fenced.load(Ordering::Relaxed) => State::Fenced,
+            state => state,
+        }
     }
 }
 
@@ -77,6 +91,7 @@ impl std::fmt::Display for State {
             State::Starting => f.write_str("starting"),
             State::Ready => f.write_str("ready"),
             State::Degraded(why) => write!(f, "degraded: {why}"),
+            State::Fenced => f.write_str("fenced: the controller does not hear this process, others serve"),
             State::Stopping => f.write_str("stopping"),
         }
     }
@@ -156,6 +171,11 @@ mod tests {
         health.set(State::Degraded("x".to_owned()));
         health.set_started();
         assert_eq!(health.state(), State::Degraded("x".to_owned()));
+        health.set_fenced(true);
+        assert_eq!(health.state(), State::Fenced);
+        health.set_fenced(false);
+        assert_eq!(health.state(), State::Degraded("x".to_owned()), "what needs an operator still does");
+        health.set_fenced(true);
         health.set(State::Stopping);
         health.set(State::Ready);
         assert_eq!(health.state(), State::Stopping);

@@ -128,7 +128,9 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
     let state = shared.told.health.state();
     let status = match state {
         health::State::Ready | health::State::Degraded(_) => StatusCode::OK,
-        health::State::Starting | health::State::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        health::State::Starting | health::State::Fenced | health::State::Stopping => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     (status, format!("{state}\n"))
 }

@@ -12,6 +12,7 @@ use ottla_broker::control::Control;
 use ottla_broker::dispatch::Dispatch;
 use ottla_broker::fetch_sessions::FetchSessions;
 use ottla_broker::groups::Groups;
+use ottla_broker::life::Life;
 use ottla_broker::logs::Logs;
 use ottla_broker::producer_ids::ProducerIds;
 use ottla_broker::reconciler::Reconciler;
@@ -316,7 +317,7 @@ impl Node {
             replication.clone(),
         );
         let state = Arc::new(State {
-            control: Control::new(handle, image.clone(), id, epoch, Shutdown::new()),
+            control: Control::new(handle, image.clone(), id, Life::new(BrokerId(id), epoch), Shutdown::new()),
             groups,
             followers: FollowerSessions::default(),
             sessions: FetchSessions::new(10, 1),
