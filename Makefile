@@ -7,7 +7,7 @@ SHELL := bash
 ARGS ?=
 TIMED := scripts/timed
 
-.PHONY: help run test check fix gen bench fuzz tour images cluster cluster-stop cluster-up cluster-down setup tools clean
+.PHONY: help run test check fix gen bench fuzz quick tour images cluster cluster-stop cluster-up cluster-down setup tools clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -21,7 +21,11 @@ test: setup ## every test: unit, crash images, recorded sessions, real clients, 
 	$(TIMED) "build tests" 15 scripts/test-runner build $(ARGS)
 	$(TIMED) "tests" 20 scripts/test-runner run $(ARGS)
 	$(TIMED) "doc tests" 5 cargo test --workspace --doc --quiet
+	$(TIMED) "quick start" 8 scripts/quick-start
 	$(TIMED) "tour" 5 integration-tests/tour.sh
+
+quick: tools ## build and run the README's program in Rust, outside of the workspace
+	scripts/quick-start
 
 tour: setup ## a file through every codec and a kill -9, with kcat and Python
 	cargo build -p ottla-broker

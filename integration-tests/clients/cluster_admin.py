@@ -92,6 +92,9 @@ def kafka_python():
     assert move([1, 2]) is errors.InvalidReplicationAssignmentError, move([1, 2])
     assert move(None) is errors.NoReassignmentInProgressError, move(None)
 
+    quorum = admin.describe_metadata_quorum()
+    shown = quorum["topics"][0]["partitions"][0]
+    assert shown["leader_id"] == 1 and [v["replica_id"] for v in shown["current_voters"]] == [1] and not shown["observers"], quorum
     admin.close()
 
 

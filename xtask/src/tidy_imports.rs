@@ -99,7 +99,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         if source.path == "Cargo.lock" && source.text.lines().any(|line| line == "name = \"ring\"") {
             breaches.push("Cargo.lock: `ring` came in; the one crypto stack is aws-lc-rs".to_owned());
         }
-        if source.path.ends_with("/Cargo.toml") && !source.path.starts_with("fuzz/") {
+        if source.is_manifest() {
             breaches.extend(manifest(source, sources));
         }
     }

@@ -84,9 +84,13 @@ impl Broker {
         let groups = Groups::new(config.groups.clone(), logs.clone(), shell.metrics.clone());
         let groups = Arc::new(groups);
         let replication = replication(&config, &logs, &images, life.epoch());
-        let own = config.clone();
-        let reconciler =
-            Reconciler::new(own, topics.clone(), logs.clone(), groups.clone(), replication.clone());
+        let reconciler = Reconciler::new(
+            config.clone(),
+            topics.clone(),
+            logs.clone(),
+            groups.clone(),
+            replication.clone(),
+        );
         let reconciler = Arc::new(reconciler);
         let heart = heart(&config, &joined.handle, joined.registration, &images, &logs, &replication, &shell);
         let alive = CancellationToken::new();

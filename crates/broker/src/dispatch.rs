@@ -244,6 +244,13 @@ impl Dispatch {
             ApiKey::UpdateFeatures => {
                 call.later(handlers::update_features::handle(state, decode(r, version)?))
             }
+            ApiKey::DescribeQuorum => {
+                call.later(handlers::describe_quorum::handle(state, decode(r, version)?))
+            }
+            ApiKey::AddRaftVoter => call.later(handlers::add_raft_voter::handle(state, decode(r, version)?)),
+            ApiKey::RemoveRaftVoter => {
+                call.later(handlers::remove_raft_voter::handle(state, decode(r, version)?))
+            }
             other => return Err(format!("{} is not served", other.name())),
         })
     }
@@ -304,8 +311,8 @@ const fn is_of_a_group(key: ApiKey) -> bool {
 
 const fn is_about_the_cluster(key: ApiKey) -> bool {
     use ApiKey::{
-        AlterPartitionReassignments, ElectLeaders, ListPartitionReassignments, UnregisterBroker,
-        UpdateFeatures,
+        AddRaftVoter, AlterPartitionReassignments, DescribeQuorum, ElectLeaders, ListPartitionReassignments,
+        RemoveRaftVoter, UnregisterBroker, UpdateFeatures,
     };
     matches!(
         key,
@@ -314,6 +321,9 @@ const fn is_about_the_cluster(key: ApiKey) -> bool {
             | ListPartitionReassignments
             | UnregisterBroker
             | UpdateFeatures
+            | DescribeQuorum
+            | AddRaftVoter
+            | RemoveRaftVoter
     )
 }
 

@@ -25,7 +25,6 @@ use crate::opening::{Opening, Role, Standing};
 use crate::raft::VoterEndpoint;
 use crate::raft::network::Peers;
 use crate::raft::quorum::Quorum;
-use crate::raft::seat::Seat;
 use crate::raft::steward::Steward;
 use crate::server::{self, ServerState};
 
@@ -145,7 +144,7 @@ pub struct Coordinator {
     stop: CancellationToken,
     /// This node's place in the quorum.
     #[cfg(test)]
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) seat: Arc<crate::raft::seat::Seat>,
     /// Ends the thread wherever it is.
     #[cfg(test)]
     killed: CancellationToken,
@@ -300,7 +299,7 @@ impl Life {
         let cluster_id = opened.cluster_id.clone();
         let peers = Peers { seat: self.local.seat.clone(), cluster_id: cluster_id.clone() };
         let quorum = match Quorum::start(opened, peers).await {
-            Ok(quorum) => quorum,
+            Ok(quorum) => quorum.stop_with(self.stop.clone()),
             Err(error) => return self.tell(Err(error)),
         };
         self.local.seat.open(quorum.raft.clone());

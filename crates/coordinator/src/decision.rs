@@ -63,7 +63,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    const NONE: Self = Self { ends_group: false, frees_space: false, may_repeat: false, is_heartbeat: false };
+    pub(crate) const NONE: Self =
+        Self { ends_group: false, frees_space: false, may_repeat: false, is_heartbeat: false };
 }
 
 /// What a decision sees.

@@ -118,14 +118,14 @@ impl Driver {
                 Some(Command::Decide(first)) => self.decide_group(first).await,
                 // The receiver may have gone: then nobody waits for the entries.
                 Some(Command::Read { from, reply }) => drop(reply.send(self.read(from).await)),
-                // The steward may have been stopped.
-                Some(Command::Change(change, reply)) => drop(reply.send(self.quorum.change(change).await)),
                 Some(Command::Disconnected { broker, connection }) => {
                     let now_ms = (self.monotonic)();
                     if let Some(office) = &mut self.office {
                         office.tenure.handle_disconnected(broker, connection, now_ms);
                     }
                 }
+                // The steward may have been stopped.
+                Some(Command::Change(change, reply)) => drop(reply.send(self.quorum.change(change).await)),
                 Some(Command::Stop) => break,
                 None => {}
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_cluster::image::MetadataImage;
+use ottla_protocol::generated::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use ottla_protocol::generated::allocate_producer_ids::{
     AllocateProducerIdsRequest, AllocateProducerIdsResponse,
 };
@@ -23,6 +24,7 @@ use ottla_protocol::generated::create_topics::{
     CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use ottla_protocol::generated::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use ottla_protocol::generated::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 use ottla_protocol::generated::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 use ottla_protocol::generated::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
@@ -30,17 +32,19 @@ use ottla_protocol::generated::incremental_alter_configs::{
 use ottla_protocol::generated::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
+use ottla_protocol::generated::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use ottla_protocol::generated::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use ottla_protocol::generated::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use ottla_protocol::wire::Str;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::decision::{Decision, Origin};
+use crate::decision::Origin;
 use crate::error::RequestError;
 use crate::feed::MetadataFeed;
 use crate::limits::RETRY_PAUSE_MS;
 use crate::local::Local;
+use crate::question::Question;
 use crate::remote::feed::RemoteFeed;
 use crate::remote::{Attempt, Remote, RemoteOptions};
 
@@ -320,7 +324,31 @@ impl CoordinatorHandle {
         self.ask(request).await
     }
 
-    async fn ask<Q: Decision>(&self, request: Q) -> Asked<Q::Response> {
+    /// DescribeQuorum, as the leader knows it.
+    ///
+    /// # Errors
+    /// When no leader answered.
+    pub async fn describe_quorum(&self, request: DescribeQuorumRequest) -> Asked<DescribeQuorumResponse> {
+        self.ask(request).await
+    }
+
+    /// AddRaftVoter: waits until the node votes, or for the request's time.
+    ///
+    /// # Errors
+    /// When no leader answered.
+    pub async fn add_raft_voter(&self, request: AddRaftVoterRequest) -> Asked<AddRaftVoterResponse> {
+        self.ask(request).await
+    }
+
+    /// RemoveRaftVoter: waits until the node votes no more.
+    ///
+    /// # Errors
+    /// When no leader answered.
+    pub async fn remove_raft_voter(&self, request: RemoveRaftVoterRequest) -> Asked<RemoveRaftVoterResponse> {
+        self.ask(request).await
+    }
+
+    async fn ask<Q: Question>(&self, request: Q) -> Asked<Q::Response> {
         match &self.way {
             Way::Local { local, peers } => ask_here_or_there(local, peers, request).await,
             Way::Remote(remote) => remote.ask(&request).await,
@@ -329,12 +357,12 @@ impl CoordinatorHandle {
 }
 
 /// Asks the coordinator of this process, and its leader where that is another one.
-async fn ask_here_or_there<Q: Decision>(local: &Local, peers: &Remote, request: Q) -> Asked<Q::Response> {
+async fn ask_here_or_there<Q: Question>(local: &Local, peers: &Remote, request: Q) -> Asked<Q::Response> {
     let deadline = Instant::now() + peers.request_timeout();
     let mut leadership = local.published.leadership();
     loop {
         // Whether what is in the driver's hands will be committed is not known when the time is over.
-        let asked = timeout_at(deadline, local.ask(request.clone(), Origin::Process)).await;
+        let asked = timeout_at(deadline, request.clone().answer(local, Origin::Process)).await;
         match asked.unwrap_or(Err(RequestError::LeadershipLost)) {
             Err(RequestError::NotLeader) => {}
             other => return other,

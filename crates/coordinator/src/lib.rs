@@ -20,6 +20,7 @@ mod mark;
 mod metadata_log;
 mod opening;
 pub mod process;
+mod question;
 mod raft;
 mod remote;
 mod reserve;

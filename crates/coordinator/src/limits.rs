@@ -101,3 +101,5 @@ pub const QUORUM_CHANGE_MAX: Duration = Duration::from_secs(5);
 pub const VOTER_REMOVAL_MAX: Duration = Duration::from_secs(10);
 /// How long a leader that stops waits for its successor.
 pub const TRANSFER_MAX: Duration = Duration::from_millis(1500);
+/// How long a node that is to end waits for a majority.
+pub const STOP_WAITS_MAX: Duration = Duration::from_secs(1);

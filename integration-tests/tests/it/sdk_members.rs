@@ -1,9 +1,11 @@
 //! Members of groups by the client crate: what they do when their program is slow, and what they tell the coordinator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_client_sdk::{Client, GroupConsumer, GroupHandle, Record, StartAt};
-use ottla_integration_tests::{Broker, BrokerOptions};
+use ottla_integration_tests::{Broker, BrokerOptions, wait_until};
+use tokio::sync::Notify;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -33,10 +35,9 @@ fn member(client: &Client, topic: &str, work_max: Duration) -> GroupConsumer {
     options.heartbeat_every(HEARTBEAT).work_max(work_max).start().expect("a member")
 }
 
-async fn until_it_has(member: &GroupHandle, count: usize) {
-    while member.assignment().len() != count {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+fn until_it_has(member: &GroupHandle, count: usize) {
+    let has = || (member.assignment().len() == count).then_some(());
+    tokio::task::block_in_place(|| wait_until(TIMEOUT, "an assignment", has));
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn a_member_whose_program_is_slow_leaves_and_comes_back() {
         // Its program asks for no more for now.
         let other = member(&client, "slow", TIMEOUT);
         let handle = other.handle().clone();
-        until_it_has(&handle, 2).await;
+        until_it_has(&handle, 2);
         assert!(slow.handle().assignment().is_empty());
         let told = client.admin().explain_group("g").await.expect("an explanation");
         let why = "works on a record for too long";
@@ -57,12 +58,19 @@ fn a_member_whose_program_is_slow_leaves_and_comes_back() {
 
         // It asks again, and is given its share.
         let slow_handle = slow.handle().clone();
-        tokio::select! {
-            () = until_it_has(&slow_handle, 1) => {}
-            () = async { while slow.recv().await.is_ok() {} } => panic!("records come without errors"),
-        }
-        until_it_has(&handle, 1).await;
-        slow.close().await.expect("closed");
+        let enough = Arc::new(Notify::new());
+        let stop = enough.clone();
+        let reading = tokio::spawn(async move {
+            tokio::select! {
+                () = stop.notified() => {}
+                () = async { while slow.recv().await.is_ok() {} } => panic!("records come without errors"),
+            }
+            slow.close().await.expect("closed");
+        });
+        until_it_has(&slow_handle, 1);
+        until_it_has(&handle, 1);
+        enough.notify_one();
+        reading.await.expect("it ends");
         other.close().await.expect("closed");
         let told = client.admin().explain_group("g").await.expect("an explanation");
         assert!(told.events.iter().any(|event| event.text.contains("its consumer is closed")), "{told:?}");

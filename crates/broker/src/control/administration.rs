@@ -1,15 +1,18 @@
 //! Requests of administrators about brokers, partitions' places and the quorum, handed to the controller.
 
 use ottla_protocol::generated::ErrorCode;
+use ottla_protocol::generated::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use ottla_protocol::generated::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
+use ottla_protocol::generated::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 use ottla_protocol::generated::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
 use ottla_protocol::generated::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
+use ottla_protocol::generated::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use ottla_protocol::generated::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use ottla_protocol::generated::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 
@@ -81,6 +84,29 @@ impl Control {
         let decided = self.coordinator.update_features(request).await;
         let failed =
             |code: ErrorCode| UpdateFeaturesResponse { error_code: code.code(), ..Default::default() };
+        self.applied(decided).await.unwrap_or_else(failed)
+    }
+
+    /// AddRaftVoter.
+    pub async fn add_raft_voter(&self, request: AddRaftVoterRequest) -> AddRaftVoterResponse {
+        let decided = self.coordinator.add_raft_voter(request).await;
+        let failed = |code: ErrorCode| AddRaftVoterResponse { error_code: code.code(), ..Default::default() };
+        self.applied(decided).await.unwrap_or_else(failed)
+    }
+
+    /// DescribeQuorum.
+    pub async fn describe_quorum(&self, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
+        let decided = self.coordinator.describe_quorum(request).await;
+        let failed =
+            |code: ErrorCode| DescribeQuorumResponse { error_code: code.code(), ..Default::default() };
+        self.applied(decided).await.unwrap_or_else(failed)
+    }
+
+    /// RemoveRaftVoter.
+    pub async fn remove_raft_voter(&self, request: RemoveRaftVoterRequest) -> RemoveRaftVoterResponse {
+        let decided = self.coordinator.remove_raft_voter(request).await;
+        let failed =
+            |code: ErrorCode| RemoveRaftVoterResponse { error_code: code.code(), ..Default::default() };
         self.applied(decided).await.unwrap_or_else(failed)
     }
 }

@@ -1,15 +1,20 @@
 //! Requests of administrators, in every version that is served.
 
+use ottla_cluster::controller::METADATA_TOPIC;
 use ottla_protocol::generated::ErrorCode::{
     BrokerIdNotRegistered, ElectionNotNeeded, InvalidReplicaAssignment, InvalidUpdateVersion,
     MismatchedEndpointType, NoReassignmentInProgress, UnknownTopicOrPartition, UnsupportedEndpointType,
 };
+use ottla_protocol::generated::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use ottla_protocol::generated::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
     ReassignableTopic,
 };
 use ottla_protocol::generated::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use ottla_protocol::generated::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+use ottla_protocol::generated::describe_quorum::{
+    DescribeQuorumRequest, DescribeQuorumResponse, RequestPartitionData, RequestTopicData,
+};
 use ottla_protocol::generated::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse, TopicPartitions};
 use ottla_protocol::generated::list_config_resources::{
     ListConfigResourcesRequest, ListConfigResourcesResponse,
@@ -17,6 +22,7 @@ use ottla_protocol::generated::list_config_resources::{
 use ottla_protocol::generated::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
+use ottla_protocol::generated::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use ottla_protocol::generated::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use ottla_protocol::generated::update_features::{
     FeatureUpdateKey, UpdateFeaturesRequest, UpdateFeaturesResponse,
@@ -146,5 +152,34 @@ async fn brokers_and_resources_are_listed() {
     assert_eq!(listed(&[], 0).await, []);
     assert_eq!(listed(&[], 1).await, [(4, "1".to_owned()), (2, "t".to_owned())]);
     assert_eq!(listed(&[2], 1).await, [(2, "t".to_owned())]);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quorum_is_shown_and_stays_odd() {
+    let broker = started().await;
+    for version in 0..=2 {
+        let partition = RequestPartitionData { partition_index: 0, ..Default::default() };
+        let name = METADATA_TOPIC.into();
+        let topic = RequestTopicData { topic_name: name, partitions: vec![partition], ..Default::default() };
+        let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
+        let response: DescribeQuorumResponse = broker.client.call(&request, version).await.unwrap();
+        assert_eq!(response.error_code, NONE);
+        let shown = &response.topics[0].partitions[0];
+        let voters: Vec<_> = shown.current_voters.iter().map(|voter| voter.replica_id).collect();
+        assert_eq!((shown.error_code, shown.leader_id, voters), (NONE, 1, vec![1]), "version {version}");
+        let directory = shown.current_voters[0].replica_directory_id;
+        assert_eq!(directory.is_zero(), version < 2);
+        assert!(shown.high_watermark > 0 && shown.observers.is_empty());
+    }
+    // The only voter cannot go, and nobody can be added at no address.
+    let request = RemoveRaftVoterRequest { voter_id: 1, ..Default::default() };
+    let response: RemoveRaftVoterResponse = broker.client.call(&request, 0).await.unwrap();
+    assert_ne!(response.error_code, NONE);
+    for version in 0..=1 {
+        let request = AddRaftVoterRequest { voter_id: 2, timeout_ms: 100, ..Default::default() };
+        let response: AddRaftVoterResponse = broker.client.call(&request, version).await.unwrap();
+        assert_ne!(response.error_code, NONE, "version {version}");
+    }
     broker.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use openraft::{ChangeMembers, Instant, RaftMetrics, RaftNetworkFactory, ServerSt
 use ottla_cluster::image::MetadataImage;
 use ottla_storage::log::LogError;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::disk::{Disk, DiskHandle, Order};
 use super::log_store::LogStore;
@@ -26,7 +28,7 @@ use super::{Raft, Types, VoterId, alias, config, is_alone, to_i64};
 use crate::entry::{EntryKind, LogEntry};
 use crate::error::{OpenError, RequestError};
 use crate::feed::{FeedEntry, FeedError};
-use crate::limits::{NODE_LIVES, QUORUM_CHANGE_MAX, TRANSFER_MAX};
+use crate::limits::{NODE_LIVES, QUORUM_CHANGE_MAX, STOP_WAITS_MAX, TRANSFER_MAX};
 
 /// How long a quorum of one may take to take the lead: it needs a few syncs.
 const LEAD_DEADLINE: Duration = Duration::from_secs(60);
@@ -54,6 +56,10 @@ pub(crate) struct Quorum {
     disk_thread: JoinHandle<()>,
     shared: Arc<Shared>,
     snapshots: Snapshots,
+    /// Cancelled when the node is to end: what is under way then has a moment to come to its end.
+    stop: CancellationToken,
+    /// Whether that moment is over.
+    gave_up: AtomicBool,
 }
 
 /// Tells of changes of who leads.
@@ -109,7 +115,39 @@ impl Quorum {
         }
         let stop = Arc::new(Notify::new());
         let task = tokio::spawn(make_snapshots(raft.clone(), shared.clone(), stop.clone()));
-        Ok(Self { me, raft, disk, disk_thread, shared, snapshots: Snapshots { stop, task } })
+        Ok(Self {
+            me,
+            raft,
+            disk,
+            disk_thread,
+            shared,
+            snapshots: Snapshots { stop, task },
+            stop: CancellationToken::new(),
+            gave_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Ends what waits for a majority that does not come, soon after this token is cancelled.
+    pub(crate) fn stop_with(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Waits for what a majority has to agree to; `None` when the node is to end and it does not come.
+    async fn until_stopped<T>(&self, agreed: impl Future<Output = T>) -> Option<T> {
+        let over = async {
+            self.stop.cancelled().await;
+            if !self.gave_up.load(Ordering::Relaxed) {
+                tokio::time::sleep(STOP_WAITS_MAX).await;
+            }
+            self.gave_up.store(true, Ordering::Relaxed);
+        };
+        // Neither loses anything: this is the end.
+        tokio::select! {
+            biased;
+            agreed = agreed => Some(agreed),
+            () = over => None,
+        }
     }
 
     /// Why nothing can be decided or applied any more.
@@ -177,7 +215,8 @@ impl Quorum {
         let request = self.raft.write(super::Change { records }).responder(OneshotResponder::new(reply));
         request.with_leader(term).await.map_err(|error| self.why(&error))?;
         // The library drops the sender when it ends.
-        let written = answer.await.map_err(|_| self.why(&"the metadata quorum has ended"))?;
+        let Some(answer) = self.until_stopped(answer).await else { return Err(RequestError::LeadershipLost) };
+        let written = answer.map_err(|_| self.why(&"the metadata quorum has ended"))?;
         match written {
             Ok(response) => Ok(to_i64(response.log_id.index)),
             Err(ClientWriteError::ForwardToLeader(_)) => Err(RequestError::NotLeader),
@@ -229,10 +268,10 @@ impl Quorum {
             Change::Vote(ids) => (ChangeMembers::ReplaceAllVoters(ids), false),
         };
         let changing = tokio::time::timeout(QUORUM_CHANGE_MAX, self.raft.change_membership(members, retain));
-        match changing.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(RequestError::Unwritable(error.to_string())),
-            Err(_) => Err(RequestError::LeadershipLost),
+        match self.until_stopped(changing).await {
+            Some(Ok(Ok(_))) => Ok(()),
+            Some(Ok(Err(error))) => Err(RequestError::Unwritable(error.to_string())),
+            Some(Err(_)) | None => Err(RequestError::LeadershipLost),
         }
     }
 

@@ -14,11 +14,11 @@ use ottla_protocol::wire::{Message, Str};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::decision::Decision;
 use crate::error::RequestError;
 use crate::handle::Committed;
 use crate::leadership::{Leadership, NodeAddress};
 use crate::limits::{HEARTBEAT_ANSWER_MS_MAX, REPEATABLE_MS_MAX, REQUEST_TIMEOUT_MS, RETRY_PAUSE_MS};
+use crate::question::Question;
 use line::{Line, LineError};
 
 /// How coordinators are reached over the network.
@@ -109,7 +109,7 @@ impl Remote {
     }
 
     /// Has a request decided by whoever leads.
-    pub(crate) async fn ask<Q: Decision>(&self, request: &Q) -> Result<Committed<Q::Response>, RequestError> {
+    pub(crate) async fn ask<Q: Question>(&self, request: &Q) -> Result<Committed<Q::Response>, RequestError> {
         let deadline = Instant::now() + self.options.request_timeout;
         let mut leader = self.leader.subscribe();
         loop {
@@ -125,7 +125,7 @@ impl Remote {
     }
 
     /// Asks one coordinator: the leader that is known, or the next.
-    pub(crate) async fn attempt<Q: Decision>(&self, request: &Q, deadline: Instant) -> Attempt<Q::Response> {
+    pub(crate) async fn attempt<Q: Question>(&self, request: &Q, deadline: Instant) -> Attempt<Q::Response> {
         let version = Q::VERSIONS.1;
         let encoded = request.encode(version).and_then(|body| {
             let forward = ForwardRequest {

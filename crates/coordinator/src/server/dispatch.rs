@@ -4,11 +4,20 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_protocol::generated::add_raft_voter::AddRaftVoterRequest;
+use ottla_protocol::generated::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
 use ottla_protocol::generated::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use ottla_protocol::generated::describe_quorum::DescribeQuorumRequest;
+use ottla_protocol::generated::elect_leaders::ElectLeadersRequest;
+use ottla_protocol::generated::list_partition_reassignments::ListPartitionReassignmentsRequest;
+use ottla_protocol::generated::remove_raft_voter::RemoveRaftVoterRequest;
+use ottla_protocol::generated::unregister_broker::UnregisterBrokerRequest;
+use ottla_protocol::generated::update_features::UpdateFeaturesRequest;
 use ottla_protocol::generated::{ApiKey, ErrorCode, RequestHeader, ResponseHeader};
 use ottla_protocol::wire::{Message, Reader, Writer};
 use ottla_transport::server::{Answer, ConnectionInfo, Reply, ReplyFrame, Service};
 
+use super::administration::{self, ask};
 use super::{ServerState, feed, forward, raft};
 
 /// The service behind every controller listener.
@@ -57,6 +66,16 @@ const fn served(key: ApiKey) -> Option<(i16, i16)> {
         | ApiKey::QuorumHello
         | ApiKey::FetchMetadata
         | ApiKey::Forward => Some(key.defined_versions()),
+        // Version 0 does not say which endpoints are meant: it is about brokers. The first version of an election has no place to say
+        // that another node leads.
+        ApiKey::DescribeCluster | ApiKey::ElectLeaders => Some((1, key.defined_versions().1)),
+        ApiKey::AlterPartitionReassignments
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::UnregisterBroker
+        | ApiKey::UpdateFeatures
+        | ApiKey::DescribeQuorum
+        | ApiKey::AddRaftVoter
+        | ApiKey::RemoveRaftVoter => Some(key.defined_versions()),
         _ => None,
     }
 }
@@ -80,7 +99,8 @@ impl Dispatch {
             // KIP-511: in version 0, so that the client can read it.
             ApiKey::ApiVersions => Ok(Call { version: 0, ..call }.reply(&ApiVersionsResponse {
                 error_code: ErrorCode::UnsupportedVersion.code(),
-                ..api_versions()
+                api_keys: ranges(),
+                ..ApiVersionsResponse::default()
             })),
             _ => Err(format!("{} version {version} is not served", key.name())),
         }
@@ -92,7 +112,11 @@ impl Dispatch {
         Ok(match call.key {
             ApiKey::ApiVersions => {
                 let _software: ApiVersionsRequest = decode(r, version)?;
-                call.reply(&api_versions())
+                call.reply(&administration::api_versions(state, ranges()))
+            }
+            ApiKey::DescribeCluster => {
+                let request = decode(r, version)?;
+                call.reply(&administration::describe_cluster(state, &request, connection.listener()))
             }
             ApiKey::RaftVote => call.later(raft::vote(state.clone(), decode(r, version)?)),
             ApiKey::RaftAppend => call.later(raft::append(state.clone(), decode(r, version)?)),
@@ -104,9 +128,29 @@ impl Dispatch {
                 call.later(forward::forward(state.clone(), connection.id(), decode(r, version)?))
             }
             ApiKey::QuorumHello => call.reply(&raft::hello(state, &decode(r, version)?)),
-            other => return Err(format!("{} is not served", other.name())),
+            key => return administer(state.clone(), key, call, r),
         })
     }
+}
+
+/// Requests of administrators that the controller decides.
+fn administer(state: Arc<ServerState>, key: ApiKey, call: Call, r: Reader) -> Result<Reply, String> {
+    let version = call.version;
+    Ok(match key {
+        ApiKey::ElectLeaders => call.later(ask::<ElectLeadersRequest>(state, decode(r, version)?)),
+        ApiKey::AlterPartitionReassignments => {
+            call.later(ask::<AlterPartitionReassignmentsRequest>(state, decode(r, version)?))
+        }
+        ApiKey::ListPartitionReassignments => {
+            call.later(ask::<ListPartitionReassignmentsRequest>(state, decode(r, version)?))
+        }
+        ApiKey::UnregisterBroker => call.later(ask::<UnregisterBrokerRequest>(state, decode(r, version)?)),
+        ApiKey::UpdateFeatures => call.later(ask::<UpdateFeaturesRequest>(state, decode(r, version)?)),
+        ApiKey::DescribeQuorum => call.later(ask::<DescribeQuorumRequest>(state, decode(r, version)?)),
+        ApiKey::AddRaftVoter => call.later(ask::<AddRaftVoterRequest>(state, decode(r, version)?)),
+        ApiKey::RemoveRaftVoter => call.later(ask::<RemoveRaftVoterRequest>(state, decode(r, version)?)),
+        other => return Err(format!("{} is not served", other.name())),
+    })
 }
 
 impl Service for Dispatch {
@@ -120,12 +164,12 @@ impl Service for Dispatch {
     }
 }
 
-fn api_versions() -> ApiVersionsResponse {
+fn ranges() -> Vec<ApiVersion> {
     let ranges = ApiKey::ALL.iter().filter_map(|key| {
         let (min_version, max_version) = served(*key)?;
         Some(ApiVersion { api_key: key.code(), min_version, max_version, ..ApiVersion::default() })
     });
-    ApiVersionsResponse { api_keys: ranges.collect(), ..ApiVersionsResponse::default() }
+    ranges.collect()
 }
 
 fn key_and_version(frame: &[u8]) -> Result<(ApiKey, i16), String> {

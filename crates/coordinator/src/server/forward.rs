@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ottla_protocol::generated::ApiKey;
+use ottla_protocol::generated::add_raft_voter::AddRaftVoterRequest;
 use ottla_protocol::generated::allocate_producer_ids::AllocateProducerIdsRequest;
 use ottla_protocol::generated::alter_configs::AlterConfigsRequest;
 use ottla_protocol::generated::alter_partition::AlterPartitionRequest;
@@ -15,18 +16,21 @@ use ottla_protocol::generated::broker_registration::BrokerRegistrationRequest;
 use ottla_protocol::generated::create_partitions::CreatePartitionsRequest;
 use ottla_protocol::generated::create_topics::CreateTopicsRequest;
 use ottla_protocol::generated::delete_topics::DeleteTopicsRequest;
+use ottla_protocol::generated::describe_quorum::DescribeQuorumRequest;
 use ottla_protocol::generated::elect_leaders::ElectLeadersRequest;
 use ottla_protocol::generated::forward::{ForwardRequest, ForwardResponse};
 use ottla_protocol::generated::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use ottla_protocol::generated::list_partition_reassignments::ListPartitionReassignmentsRequest;
+use ottla_protocol::generated::remove_raft_voter::RemoveRaftVoterRequest;
 use ottla_protocol::generated::unregister_broker::UnregisterBrokerRequest;
 use ottla_protocol::generated::update_features::UpdateFeaturesRequest;
 use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::{Message, Str};
 
 use super::ServerState;
-use crate::decision::{Decision, Origin};
+use crate::decision::Origin;
 use crate::leadership::Leadership;
+use crate::question::Question;
 use crate::remote::Failure;
 
 /// Which broker says on which connection that it lives. As many entries as connections, at the most.
@@ -101,6 +105,9 @@ async fn decide(state: &ServerState, connection: u64, request: ForwardRequest) -
         Some(ApiKey::ElectLeaders) => ask::<ElectLeadersRequest>(from).await,
         Some(ApiKey::AlterPartitionReassignments) => ask::<AlterPartitionReassignmentsRequest>(from).await,
         Some(ApiKey::ListPartitionReassignments) => ask::<ListPartitionReassignmentsRequest>(from).await,
+        Some(ApiKey::DescribeQuorum) => ask::<DescribeQuorumRequest>(from).await,
+        Some(ApiKey::AddRaftVoter) => ask::<AddRaftVoterRequest>(from).await,
+        Some(ApiKey::RemoveRaftVoter) => ask::<RemoveRaftVoterRequest>(from).await,
         Some(ApiKey::UpdateFeatures) => ask::<UpdateFeaturesRequest>(from).await,
         Some(ApiKey::AssignReplicasToDirs) => ask::<AssignReplicasToDirsRequest>(from).await,
         other => {
@@ -111,7 +118,7 @@ async fn decide(state: &ServerState, connection: u64, request: ForwardRequest) -
     }
 }
 
-async fn ask<Q: Decision>((state, connection, request): (&ServerState, u64, ForwardRequest)) -> Done {
+async fn ask<Q: Question>((state, connection, request): (&ServerState, u64, ForwardRequest)) -> Done {
     let version = request.request_api_version;
     if !(Q::VERSIONS.0..=Q::VERSIONS.1).contains(&version) {
         return Err((Failure::Unreadable, format!("{} version {version} is not known", Q::NAME)));
@@ -122,7 +129,7 @@ async fn ask<Q: Decision>((state, connection, request): (&ServerState, u64, Forw
         // Before it is decided: the connection may be over as soon as it was.
         state.control.note(connection, broker);
     }
-    let asked = state.local.ask(decoded, Origin::Connection(connection)).await;
+    let asked = decoded.answer(&state.local, Origin::Connection(connection)).await;
     let committed = asked.map_err(|error| (Failure::of(&error), error.to_string()))?;
     let response_body =
         committed.response.encode(version).map_err(|error| (Failure::Unwritable, error.to_string()))?;

@@ -1,6 +1,7 @@
 //! The controller listeners: coordinators, brokers and administrators' clients speak to this node here, in Kafka's frames. One match on
 //! the API key ([`dispatch`]), one file for each kind of caller.
 
+mod administration;
 mod dispatch;
 mod feed;
 mod forward;

@@ -1,8 +1,5 @@
 //! The client crate beside librdkafka, over the same release broker: throughput, and the client's CPU time per GB. Each
-//! round measures both one after the other, in turn first; what is printed is the median over the rounds.
-//!
-//! `cargo run --release -p ottla-integration-tests --example sdk_cost [-- MEGABYTES ROUNDS]`
-#![allow(clippy::print_stdout, reason = "a command line tool")]
+//! round measures both one after the other, in turn first; what is reported is the median over the rounds.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +11,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::Options;
+use crate::report::Report;
+
+const MEGABYTES: u64 = 200;
+const ROUNDS: usize = 3;
 
 /// Wall and CPU seconds of this process.
 struct Cost {
@@ -129,49 +132,55 @@ fn median(costs: &mut [Cost], of: impl Fn(&Cost) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
-    let megabytes = arguments.next().unwrap_or(200);
-    let rounds = arguments.next().unwrap_or(3);
+/// What each of the two costs in each round; the client crate first.
+type Rounds = [Vec<Cost>; 2];
+
+/// Its figures.
+pub fn figures(options: &Options, report: &mut Report) {
+    println!("client crate");
     let broker = Broker::start_default();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let client = runtime.block_on(Client::connect(&broker.bootstrap())).expect("a broker");
     let pool = pool();
-    println!("{megabytes} MB, {rounds} rounds; sdk / librdkafka: MB/s and CPU-s per GB (ratio)");
+    let megabytes = usize::try_from(options.scaled(MEGABYTES)).expect("it is small");
+    report.sdk_begin();
     for (record_bytes, lz4) in [(100, false), (1024, false), (100, true), (1024, true)] {
         let load = Load { record_bytes, lz4, records: megabytes * 1_000_000 / record_bytes };
-        let (mut produced, mut consumed) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        for round in 0..rounds {
-            for turn in 0..2 {
-                let who = (round + turn) % 2;
-                let topic = format!("cost-{record_bytes}-{lz4}-{round}-{who}");
-                let new = ottla_client_sdk::NewTopic::new(&topic).partitions(1);
-                runtime.block_on(client.admin().create_topic(&new)).expect("created");
-                produced[who].push(measured(|| match who {
-                    0 => sdk_produce(&client, &runtime, &topic, load, &pool),
-                    _ => rd_produce(&broker, &topic, load, &pool),
-                }));
-                consumed[who].push(measured(|| match who {
-                    0 => sdk_consume(&client, &runtime, &topic, load),
-                    _ => rd_consume(&broker, &topic, load),
-                }));
-                runtime.block_on(client.admin().delete_topic(&topic)).expect("deleted");
-            }
-        }
+        let (mut produced, mut consumed) = measure(&broker, &runtime, &client, load, &pool);
         let gigabytes = (load.records * record_bytes) as f64 / 1e9;
         for (name, costs) in [("produce", &mut produced), ("consume", &mut consumed)] {
-            let rate = [0, 1].map(|who| gigabytes * 1e3 / median(&mut costs[who], |cost| cost.wall));
+            let rates = [0, 1].map(|who| gigabytes * 1e3 / median(&mut costs[who], |cost| cost.wall));
             let cpu = [0, 1].map(|who| median(&mut costs[who], |cost| cost.cpu) / gigabytes);
-            println!(
-                "{name} {record_bytes} B {}: {:.0} / {:.0} MB/s ({:.2}), {:.2} / {:.2} CPU-s/GB ({:.2})",
-                if lz4 { "lz4" } else { "plain" },
-                rate[0],
-                rate[1],
-                rate[0] / rate[1],
-                cpu[0],
-                cpu[1],
-                cpu[0] / cpu[1],
-            );
+            let codec = if lz4 { "lz4" } else { "none" };
+            report.sdk(&format!("{name}, {record_bytes} B, {codec}"), rates, cpu);
         }
     }
+}
+
+fn measure(
+    broker: &Broker,
+    runtime: &tokio::runtime::Runtime,
+    client: &Client,
+    load: Load,
+    pool: &[u8],
+) -> (Rounds, Rounds) {
+    let (mut produced, mut consumed) = (Rounds::default(), Rounds::default());
+    for round in 0..ROUNDS {
+        for turn in 0..2 {
+            let who = (round + turn) % 2;
+            let topic = format!("cost-{}-{}-{round}-{who}", load.record_bytes, load.lz4);
+            let new = ottla_client_sdk::NewTopic::new(&topic).partitions(1);
+            runtime.block_on(client.admin().create_topic(&new)).expect("created");
+            produced[who].push(measured(|| match who {
+                0 => sdk_produce(client, runtime, &topic, load, pool),
+                _ => rd_produce(broker, &topic, load, pool),
+            }));
+            consumed[who].push(measured(|| match who {
+                0 => sdk_consume(client, runtime, &topic, load),
+                _ => rd_consume(broker, &topic, load),
+            }));
+            runtime.block_on(client.admin().delete_topic(&topic)).expect("deleted");
+        }
+    }
+    (produced, consumed)
 }
