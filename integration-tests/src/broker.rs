@@ -281,7 +281,7 @@ impl Drop for Broker {
     }
 }
 
-fn read_tail(log: &Path) -> String {
+pub(crate) fn read_tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(200)..].join("\n")

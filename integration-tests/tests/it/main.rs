@@ -1,6 +1,7 @@
 //! Tests against real broker processes, one module per subject.
 
 mod cli;
+mod cluster;
 mod compaction;
 mod connections;
 mod directories;
