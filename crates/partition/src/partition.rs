@@ -314,6 +314,10 @@ impl Partition {
         let epoch = leadership.epoch;
         let renewed = inner.replica.leadership().is_some_and(|old| old.epoch == epoch);
         inner.replica.handle_lead(leadership);
+        if inner.replica.leadership().is_none_or(|now| now.epoch != epoch) {
+            // Older than what is known.
+            return;
+        }
         if let Slot::Open(log) = &mut inner.log {
             if !renewed {
                 // Before anything is appended or a follower asks: whoever has records of another leadership finds out where to cut.

@@ -365,6 +365,21 @@ fn an_epoch_without_records_is_cut_too() {
 }
 
 #[test]
+fn an_older_leadership_changes_nothing() {
+    let (one, two) = pair();
+    one.append(5);
+    one.catch_up(&two);
+    two.partition.flush_now();
+    two.lead(3, 1, &[1, 2], 1);
+    two.append(2);
+    let epochs = || two.partition.with_open_log(|log| log.epochs().clone()).unwrap();
+    let before = epochs();
+    two.lead(1, 1, &[1, 2], 1);
+    assert_eq!(epochs(), before);
+    assert_eq!(two.append(1).epoch, LeaderEpoch(3));
+}
+
+#[test]
 fn a_crash_after_a_cut_below_the_recovery_point_is_no_loss() {
     let (one, two) = pair();
     one.append(5);

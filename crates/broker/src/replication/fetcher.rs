@@ -26,6 +26,8 @@ use crate::state::now_ms;
 const FETCH_VERSION: i16 = 17;
 /// Requests under way: the one that is parked, and one that ends its wait.
 const REQUESTS_MAX: usize = 2;
+/// A leader that cannot be reached is tried again after that.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// The first pause after an error is this fraction of the longest.
 const BACKOFF_STEPS: u32 = 20;
 
@@ -186,7 +188,7 @@ impl Fetcher {
         let address = self.shared.address_of(self.leader).ok_or(Lost::NoAddress)?;
         let options = ClientOptions {
             client_id: Some(format!("broker-{}-fetcher", self.shared.me)),
-            connect_max: self.shared.config.request_max,
+            connect_max: self.shared.config.request_max.min(CONNECT_MAX),
             request_max: self.shared.config.request_max + self.shared.config.fetch_wait_max,
             ..ClientOptions::default()
         };
@@ -209,7 +211,9 @@ impl Fetcher {
     async fn ask(&mut self) -> Result<(), Lost> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let has_news = !self.changed.is_empty() || !self.forgotten.is_empty();
-        let room = connection.pending.len() < REQUESTS_MAX;
+        // A session that has no number yet cannot be asked twice.
+        let requests_max = if connection.session_id == 0 { 1 } else { REQUESTS_MAX };
+        let room = connection.pending.len() < requests_max;
         if !room || !(has_news || connection.pending.is_empty()) {
             return Ok(());
         }
@@ -317,7 +321,10 @@ impl Fetcher {
                 return self.ask_later(key);
             }
         };
+        let has_records = matches!(&data.records, Records::Bytes(bytes) if !bytes.is_empty());
         match done {
+            // What came was no whole batch: the leader waits to be asked.
+            Ok(Followed::Appended { bytes: 0, .. }) if has_records => self.ask_later(key),
             Ok(Followed::Appended { bytes: 0, .. } | Followed::Dropped) => entry.failures = 0,
             Ok(Followed::Appended { .. }) => {
                 entry.failures = 0;

@@ -33,7 +33,7 @@ use ottla_protocol::generated::broker_registration::BrokerRegistrationRequest;
 use ottla_protocol::generated::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::descriptors::Descriptors;
-use ottla_storage::directory::{Identity, LogDirectory};
+use ottla_storage::directory::{Found, Identity, LogDirectory};
 use ottla_storage::files::faulty::{FaultyFiles, Survival};
 use ottla_transport::client::Client;
 use ottla_transport::server::{Listener, ListenerOptions, Server, ServerOptions};
@@ -283,13 +283,7 @@ impl Node {
         let listener =
             Listener::bind(&ListenerOptions::new("PLAINTEXT", "127.0.0.1:0".parse().unwrap())).unwrap();
         let address = listener.local_address();
-        let identity = Identity {
-            cluster_id: CLUSTER.into(),
-            node_id: BrokerId(id),
-            new_directory_id: ottla_broker::broker::random_id(),
-        };
-        let (directory, found) =
-            LogDirectory::open(files.shared(), PathBuf::from("/data"), &identity).unwrap();
+        let (directory, found) = open_directory(id, &files);
         let listening = [("PLAINTEXT".to_owned(), address)];
         let directories = [directory.meta().directory_id];
         let epoch = metadata.admit(&registration::request(&config, CLUSTER, &directories, None, &listening));
@@ -359,6 +353,15 @@ impl Node {
         let (state, epoch) = (self.state, self.epoch);
         tokio::task::spawn_blocking(move || state.logs.close(&state.topics, epoch, now_ms())).await.unwrap();
     }
+}
+
+fn open_directory(id: i32, files: &FaultyFiles) -> (LogDirectory, Found) {
+    let identity = Identity {
+        cluster_id: CLUSTER.into(),
+        node_id: BrokerId(id),
+        new_directory_id: ottla_broker::broker::random_id(),
+    };
+    LogDirectory::open(files.shared(), PathBuf::from("/data"), &identity).unwrap()
 }
 
 fn config(id: i32) -> Arc<BrokerConfig> {

@@ -13,6 +13,7 @@ use ottla_protocol::generated::describe_quorum::{
 use ottla_protocol::generated::remove_raft_voter::RemoveRaftVoterRequest;
 use ottla_transport::server::{Listener as Socket, ListenerOptions};
 
+use super::support::moment;
 use super::*;
 use crate::raft::seat::Seat;
 use crate::raft::{NOBODY, VoterId};
@@ -226,12 +227,6 @@ impl Cluster {
             moment(began, "the voters are others").await;
         }
     }
-}
-
-/// Goes on looking, until the deadline.
-async fn moment(began: Instant, what: &str) {
-    assert!(began.elapsed() < DEADLINE, "{what}");
-    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 /// So that the leader's registration has brokers to place topics on.
