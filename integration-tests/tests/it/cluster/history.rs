@@ -17,7 +17,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
-const TOPIC: &str = "history";
+pub const TOPIC: &str = "history";
 pub const PARTITIONS: i32 = 6;
 const WAIT: Duration = Duration::from_secs(60);
 

@@ -1,11 +1,14 @@
 //! Clusters of processes whose nodes fail.
 
 mod history;
+mod members;
 
-use history::History;
+use std::time::Duration;
+
+use history::{History, PARTITIONS, TOPIC};
+use members::Member;
 use ottla_integration_tests::{Cluster, wait_until};
 use rustix::process::Signal;
-use std::time::Duration;
 
 #[test]
 fn whoever_is_killed_under_load_nothing_acknowledged_is_lost() {
@@ -22,6 +25,24 @@ fn whoever_is_killed_under_load_nothing_acknowledged_is_lost() {
     }
     let count = history.end();
     println!("{count} acknowledged");
+}
+
+#[test]
+fn whichever_broker_is_killed_a_group_keeps_what_it_committed() {
+    let mut cluster = Cluster::start(&[]);
+    let history = History::begin(&cluster);
+    let mut member = Member::join(&cluster.bootstrap(), TOPIC);
+    member.read_and_commit(PARTITIONS);
+    for index in 0..3 {
+        cluster.brokers[index].kill();
+        member.check();
+        member.read_and_commit(PARTITIONS);
+        cluster.brokers[index].start();
+        cluster.brokers[index].wait_ready();
+        history.wait_for_full_isrs();
+    }
+    member.check();
+    history.end();
 }
 
 #[test]
