@@ -178,7 +178,7 @@ async fn cluster_id(config: &BrokerConfig, handle: &CoordinatorHandle) -> anyhow
 
 /// The metadata with this broker's registration in it: older metadata would say of its partitions what is true no longer.
 async fn catch_up(handle: &CoordinatorHandle, epoch: i64) -> anyhow::Result<(ImageReplica, MetadataFeed)> {
-    let mut followed = ImageReplica::new(handle.local_image().unwrap_or_else(MetadataImage::default));
+    let mut followed = ImageReplica::new(handle.local_image().unwrap_or_default());
     let mut feed = handle.feed(followed.next_index());
     while followed.image().index() < epoch {
         // Cancel-safe.
