@@ -6,9 +6,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
-use ottla_coordinator::{Coordinator, CoordinatorHandle, ImageReplica, MetadataFeed};
+use ottla_coordinator::{Coordinator, ImageReplica, MetadataFeed};
 pub use ottla_process::random::id as random_id;
-use ottla_protocol::generated::broker_registration::BrokerRegistrationRequest;
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::directory::Claim;
 use ottla_storage::files::Files;
@@ -16,15 +15,16 @@ use ottla_storage::files::real::RealFiles;
 use ottla_transport::server::{ConnectionLimits, Listener, Server, ServerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
+use crate::assignments::Assignments;
 use crate::config::effective::DynamicConfig;
 use crate::control::Control;
 use crate::dispatch::Dispatch;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::joining::{Bound, Joined, join};
-use crate::life::{Heart, Life};
+use crate::life::{Heart, Life, Pulse};
 use crate::limits::DRAIN_MAX;
 use crate::logs::Logs;
 use crate::producer_ids::ProducerIds;
@@ -44,9 +44,7 @@ pub struct Broker {
     addresses: Vec<SocketAddr>,
     coordinator: Option<Coordinator>,
     life: Arc<Life>,
-    /// Its heartbeats, which end with `alive`.
-    beating: JoinHandle<()>,
-    alive: DropGuard,
+    pulse: Pulse,
     tasks: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     _metadata_lock: Option<Claim>,
@@ -76,55 +74,33 @@ impl Broker {
         let mut bound = Bound::new(&config)?;
         let addresses = bound.clients.iter().map(Listener::local_address).collect();
         let joined = join(&config, &files, &mut bound, &shell).await?;
-        let stop = CancellationToken::new();
-        let Joined { life, logs, followed, feed, .. } = joined;
-        let image = Arc::new(followed.image().clone());
+        let image = Arc::new(joined.followed.image().clone());
         let (publish, images) = watch::channel(image.clone());
-        let topics = Arc::new(Topics::default());
-        let groups = Groups::new(config.groups.clone(), logs.clone(), shell.metrics.clone());
-        let groups = Arc::new(groups);
-        let replication = replication(&config, &logs, &images, life.epoch());
-        let reconciler = Reconciler::new(
-            config.clone(),
-            topics.clone(),
-            logs.clone(),
-            groups.clone(),
-            replication.clone(),
-        );
-        let reconciler = Arc::new(reconciler);
-        let heart = heart(&config, &joined.handle, joined.registration, &images, &logs, &replication, &shell);
-        let alive = CancellationToken::new();
-        let beating = shell.control.spawn(life.clone().run(heart, alive.clone()));
-        let alive = alive.drop_guard();
-        become_image(&reconciler, &image).await?;
-        recover(&config, &topics, &logs, &image).await?;
-        groups.start();
-        let slots = config.max_incremental_fetch_session_cache_slots;
+        let parts = Parts::new(&config, &joined, &images, &shell);
+        let pulse = parts.begin_heartbeats(&config, &joined, &images, &shell);
+        become_image(&parts.reconciler, &image).await?;
+        recover(&config, &parts.topics, &joined.logs, &image).await?;
+        parts.groups.start();
+        parts.assignments.look(&image, &MetadataDelta::everything(&image));
+        let Parts { replication, reconciler, assignments, .. } = parts.clone();
+        let stop = CancellationToken::new();
+        let (life, handle) = (joined.life, joined.handle.clone());
+        let telling = assignments.clone().run(handle, life.clone(), stop.clone());
+        let followed = (joined.feed, joined.followed);
         let control =
             Control::new(joined.handle, images.clone(), config.node_id, life.clone(), shell.shutdown.clone());
-        let state = Arc::new(State {
-            control,
-            groups,
-            followers: FollowerSessions::default(),
-            sessions: FetchSessions::new(slots, first_session_id()),
-            producer_ids: ProducerIds::default(),
-            metrics: shell.metrics.clone(),
-            image: images.clone(),
-            cluster_id: joined.cluster_id,
-            config: config.clone(),
-            topics,
-            logs,
-        });
+        let state = state(&config, &shell, parts, control, joined.logs, joined.cluster_id, images.clone());
         replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
         let server = Arc::new(Server::start(options, bound.clients, service, stop.child_token())?);
         let mut tasks = maintenance::start(&state, &stop);
         tasks.push(shell.control.spawn(disks::watch(state.clone(), shell.clone(), stop.clone())));
-        let become_it = reconcile(config, reconciler, server.clone());
+        tasks.push(shell.control.spawn(telling));
+        let become_it = reconcile(config, reconciler, assignments, server.clone());
         let (shutdown, stopping) = (shell.shutdown.clone(), stop.clone());
         tasks.push(shell.control.spawn(async move {
-            if let Err(error) = follow(feed, followed, become_it, publish, stopping).await {
+            if let Err(error) = follow(followed, become_it, publish, stopping).await {
                 shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
@@ -137,8 +113,7 @@ impl Broker {
             addresses,
             coordinator: joined.coordinator,
             life,
-            beating,
-            alive,
+            pulse,
             tasks,
             stop,
             _metadata_lock: joined.metadata_lock,
@@ -166,15 +141,13 @@ impl Broker {
 
     /// [`Broker::stop`] without waiting for others to lead: for one that cannot go on.
     pub async fn stop_at_once(self) {
-        drop(self.alive);
-        // A task that panicked has been reported by the panic itself.
-        self.beating.await.ok();
+        self.pulse.stop().await;
         self.stop.cancel();
         self.state.groups.stop();
         self.replication.stop();
         self.replication.stopped().await;
         for task in self.tasks {
-            // As above.
+            // A task that panicked has been reported by the panic itself.
             task.await.ok();
         }
         // A task that panicked may have leaked its share; the server then ends by itself.
@@ -194,27 +167,79 @@ impl Broker {
     }
 }
 
-/// What this broker's heartbeats are made of, and whom they concern.
-fn heart(
-    config: &BrokerConfig,
-    handle: &CoordinatorHandle,
-    registration: BrokerRegistrationRequest,
-    images: &watch::Receiver<Arc<MetadataImage>>,
-    logs: &Arc<Logs>,
-    replication: &Arc<Replication>,
-    shell: &Shell,
-) -> Heart {
-    let (logs, replication, health) = (logs.clone(), replication.clone(), shell.health.clone());
-    Heart {
-        handle: handle.clone(),
-        registration,
-        image: images.clone(),
-        offline: Box::new(move || logs.offline_ids()),
-        registered: Box::new(move |epoch| replication.set_broker_epoch(epoch)),
-        fenced: Box::new(move |is_fenced| health.set_fenced(is_fenced)),
-        interval: config.heartbeat_interval,
-        session: config.session_timeout,
+/// What the metadata says something about.
+#[derive(Clone)]
+struct Parts {
+    topics: Arc<Topics>,
+    groups: Arc<Groups>,
+    replication: Arc<Replication>,
+    reconciler: Arc<Reconciler>,
+    assignments: Arc<Assignments>,
+}
+
+impl Parts {
+    fn new(
+        config: &Arc<BrokerConfig>,
+        joined: &Joined,
+        images: &watch::Receiver<Arc<MetadataImage>>,
+        shell: &Shell,
+    ) -> Self {
+        let logs = &joined.logs;
+        let topics = Arc::new(Topics::default());
+        let groups = Arc::new(Groups::new(config.groups.clone(), logs.clone(), shell.metrics.clone()));
+        let replication = replication(config, logs, images, joined.life.epoch());
+        let (own, served, grouped) = (config.clone(), topics.clone(), groups.clone());
+        let reconciler = Reconciler::new(own, served, logs.clone(), grouped, replication.clone());
+        let assignments = Assignments::new(BrokerId(config.node_id), logs.clone());
+        Self { topics, groups, replication, reconciler: Arc::new(reconciler), assignments }
     }
+
+    fn begin_heartbeats(
+        &self,
+        config: &BrokerConfig,
+        joined: &Joined,
+        images: &watch::Receiver<Arc<MetadataImage>>,
+        shell: &Shell,
+    ) -> Pulse {
+        let (logs, replication, health) =
+            (joined.logs.clone(), self.replication.clone(), shell.health.clone());
+        let heart = Heart {
+            handle: joined.handle.clone(),
+            registration: joined.registration.clone(),
+            image: images.clone(),
+            offline: Box::new(move || logs.offline_ids()),
+            registered: Box::new(move |epoch| replication.set_broker_epoch(epoch)),
+            fenced: Box::new(move |is_fenced| health.set_fenced(is_fenced)),
+            interval: config.heartbeat_interval,
+            session: config.session_timeout,
+        };
+        joined.life.clone().begin(heart, &shell.control)
+    }
+}
+
+fn state(
+    config: &Arc<BrokerConfig>,
+    shell: &Shell,
+    parts: Parts,
+    control: Control,
+    logs: Arc<Logs>,
+    cluster_id: String,
+    image: watch::Receiver<Arc<MetadataImage>>,
+) -> Arc<State> {
+    let slots = config.max_incremental_fetch_session_cache_slots;
+    Arc::new(State {
+        control,
+        groups: parts.groups,
+        followers: FollowerSessions::default(),
+        sessions: FetchSessions::new(slots, first_session_id()),
+        producer_ids: ProducerIds::default(),
+        metrics: shell.metrics.clone(),
+        image,
+        cluster_id,
+        config: config.clone(),
+        topics: parts.topics,
+        logs,
+    })
 }
 
 fn replication(
@@ -233,9 +258,15 @@ fn replication(
 type OnImage = dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync;
 
 /// What is done with each new image: partitions become what it says, and limits that can change at run time do.
-fn reconcile(config: Arc<BrokerConfig>, reconciler: Arc<Reconciler>, server: Arc<Server>) -> Arc<OnImage> {
+fn reconcile(
+    config: Arc<BrokerConfig>,
+    reconciler: Arc<Reconciler>,
+    assignments: Arc<Assignments>,
+    server: Arc<Server>,
+) -> Arc<OnImage> {
     Arc::new(move |image, delta| {
         reconciler.apply(image, delta);
+        assignments.look(image, delta);
         if delta.configs_changed.iter().any(|resource| is_of_broker(resource, config.node_id)) {
             server.set_connection_limits(connection_limits(&DynamicConfig::resolve(&config, image)));
         }
@@ -256,10 +287,11 @@ async fn recover(
     logs: &Arc<Logs>,
     image: &Arc<MetadataImage>,
 ) -> anyhow::Result<()> {
+    let me = BrokerId(config.node_id);
     let threads = DynamicConfig::resolve(config, image).recovery_threads_per_dir;
     let (topics, logs, image) = (topics.clone(), logs.clone(), image.clone());
     let work = move || {
-        recovery::set_aside_strangers(&logs, &image);
+        recovery::set_aside_strangers(&logs, &image, me);
         recovery::run(&topics, &logs, &image, threads);
     };
     tokio::task::spawn_blocking(work).await.context("recovery panicked")
@@ -267,8 +299,7 @@ async fn recover(
 
 /// Follows the feed until the stop; every image is published after the broker has become what it says.
 async fn follow(
-    mut feed: MetadataFeed,
-    mut followed: ImageReplica,
+    (mut feed, mut followed): (MetadataFeed, ImageReplica),
     become_it: Arc<OnImage>,
     publish: watch::Sender<Arc<MetadataImage>>,
     stop: CancellationToken,

@@ -1,6 +1,7 @@
 //! The Ottla broker: listeners, one handler file per API, and the shell around them (configuration, logs, metrics,
 //! the HTTP listener, signals). The binary is a thin `main` over this library, so that tests can use the modules.
 
+pub mod assignments;
 pub mod broker;
 pub mod cleaner;
 pub mod config;

@@ -13,9 +13,11 @@ use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use ottla_protocol::generated::broker_registration::BrokerRegistrationRequest;
 use ottla_protocol::ids::{BrokerId, Uuid};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::limits::{CONTROLLED_SHUTDOWN_MAX, STOPPING_HEARTBEAT_INTERVAL};
 use crate::registration;
@@ -71,6 +73,22 @@ pub struct Heart {
     pub session: Duration,
 }
 
+/// The running heartbeats.
+#[derive(Debug)]
+pub struct Pulse {
+    task: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl Pulse {
+    /// Says no more that the broker lives.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // A task that panicked has been reported by the panic itself.
+        self.task.await.ok();
+    }
+}
+
 impl Life {
     /// Of the broker that was registered with `epoch`.
     #[must_use]
@@ -116,8 +134,15 @@ impl Life {
         }
     }
 
-    /// Says that the broker lives, until `stop` is cancelled.
-    pub async fn run(self: Arc<Self>, mut heart: Heart, stop: CancellationToken) {
+    /// Says that the broker lives, on `runtime`, until the pulse is stopped or dropped.
+    #[must_use]
+    pub fn begin(self: Arc<Self>, heart: Heart, runtime: &Handle) -> Pulse {
+        let stop = CancellationToken::new();
+        let task = runtime.spawn(self.run(heart, stop.clone()));
+        Pulse { task, stop: stop.drop_guard() }
+    }
+
+    async fn run(self: Arc<Self>, mut heart: Heart, stop: CancellationToken) {
         let mut wish = self.wish.subscribe();
         let mut answered = Instant::now();
         loop {

@@ -31,6 +31,9 @@ pub const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// How often a broker that stops asks whether it may.
 pub const STOPPING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Replicas whose log directory the controller is told in one request.
+pub const ASSIGNMENTS_MAX: usize = 2_000;
+
 /// Between two tries of what a broker needs from the coordinators before it can start.
 pub const START_RETRY_PAUSE: Duration = Duration::from_millis(100);
 

@@ -1,6 +1,8 @@
 //! The broker's log directories: which partition lies where, opening logs, syncing them in groups, writing down how far they
 //! are, removing what is deleted.
 
+mod placing;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -120,34 +122,10 @@ impl Logs {
         self.places.lock().expect("no code panics while it holds the places")
     }
 
-    /// Index of the directory in which the partition lies; `None` while it has none.
-    #[must_use]
-    pub fn directory_of(&self, key: &PartitionKey) -> Option<usize> {
-        self.places().get(&name_of(key)).copied()
-    }
-
     /// Names of partitions that have a directory.
     #[must_use]
     pub fn known(&self) -> Vec<TopicPartition> {
         self.places().keys().cloned().collect()
-    }
-
-    /// The directory for a partition: where it lies, else the healthy one with the fewest, one with room if there is any.
-    fn place(&self, name: &TopicPartition) -> usize {
-        let mut places = self.places();
-        if let Some(&place) = places.get(name) {
-            return place;
-        }
-        let healthy =
-            (0..self.directories.len()).filter(|&i| self.directories[i].directory.fenced().is_none());
-        let rank = |&i: &usize| {
-            let place = &self.directories[i];
-            (place.directory.is_full(), place.partitions.load(Ordering::Relaxed))
-        };
-        let place = healthy.min_by_key(rank).unwrap_or(0);
-        self.directories[place].partitions.fetch_add(1, Ordering::Relaxed);
-        places.insert(name.clone(), place);
-        place
     }
 
     /// The directories as DescribeLogDirs shows them.
