@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ottla_cluster::features::Features;
-use ottla_cluster::image::MetadataImage;
 use ottla_coordinator::{
     Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed, RemoteOptions, settings,
 };
@@ -161,7 +160,7 @@ fn remote(config: &BrokerConfig, claimed: &Claimed) -> CoordinatorHandle {
 
 /// The cluster's id, as soon as somebody knows it.
 async fn cluster_id(config: &BrokerConfig, handle: &CoordinatorHandle) -> anyhow::Result<String> {
-    let mut patience = Patience::new();
+    let mut patience = Patience::default();
     let what = format!("looking for the coordinators at {}", config.quorum.addresses().join(", "));
     loop {
         // Cancel-safe: it is asked again.
@@ -178,7 +177,7 @@ async fn cluster_id(config: &BrokerConfig, handle: &CoordinatorHandle) -> anyhow
 
 /// The metadata with this broker's registration in it: older metadata would say of its partitions what is true no longer.
 async fn catch_up(handle: &CoordinatorHandle, epoch: i64) -> anyhow::Result<(ImageReplica, MetadataFeed)> {
-    let mut followed = ImageReplica::new(handle.local_image().unwrap_or_else(MetadataImage::default));
+    let mut followed = ImageReplica::new(handle.local_image().unwrap_or_default());
     let mut feed = handle.feed(followed.next_index());
     while followed.image().index() < epoch {
         // Cancel-safe.

@@ -76,7 +76,7 @@ pub async fn register(
     handle: &CoordinatorHandle,
     request: &BrokerRegistrationRequest,
 ) -> anyhow::Result<i64> {
-    let mut notice = Patience::new();
+    let mut notice = Patience::default();
     loop {
         let why = match handle.register_broker(request.clone()).await {
             Ok(decided) => match ErrorCode::from_code(decided.response.error_code) {
@@ -119,16 +119,12 @@ pub fn is_passing(error: &RequestError) -> bool {
 }
 
 /// Waits between tries, and tells of them now and then.
+#[derive(Default)]
 pub struct Patience {
     told: Option<Instant>,
 }
 
 impl Patience {
-    /// Nothing was tried yet.
-    pub fn new() -> Self {
-        Self { told: None }
-    }
-
     /// Waits a little before `what` is tried again. Cancel-safe.
     pub async fn wait(&mut self, what: &str, why: &str) {
         if self.told.is_none_or(|told| told.elapsed() >= WAIT_NOTICE_INTERVAL) {

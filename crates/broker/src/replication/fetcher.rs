@@ -265,8 +265,7 @@ impl Fetcher {
         };
         let body = encoded(&request, FETCH_VERSION)?;
         connection.pending.push_back(connection.client.send(ApiKey::Fetch, FETCH_VERSION, &body).await?);
-        connection.session_epoch =
-            if connection.session_epoch == i32::MAX { 1 } else { connection.session_epoch + 1 };
+        connection.session_epoch = epoch_after(connection.session_epoch);
         Ok(())
     }
 
@@ -423,4 +422,9 @@ impl Shared {
             ..FetchPartition::default()
         }
     }
+}
+
+/// Epochs of a session's requests go round without 0, which begins a session (KIP-227).
+fn epoch_after(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
