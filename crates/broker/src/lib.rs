@@ -27,6 +27,7 @@ pub mod producer_ids;
 pub mod reconciler;
 pub mod recovery;
 pub mod registration;
+pub mod replication;
 pub mod shutdown;
 pub mod state;
 pub mod topics;

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ottla_cluster::replica::{Following, Proposal};
 use ottla_partition::error::Fault;
 use ottla_partition::partition::{Observer, OpenLog, OpenedLog, SyncWish};
 use ottla_partition::{Partition, PartitionKey};
-use ottla_protocol::ids::Uuid;
+use ottla_protocol::ids::{Offset, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{LogDirectory, Progress};
 use ottla_storage::flusher::{Flusher, FlusherConfig, Urgency};
@@ -20,6 +21,7 @@ use ottla_storage::names::TopicPartition;
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
+use crate::replication::Outbox;
 use crate::topics::Topics;
 
 /// Files that are synced at once, over all directories.
@@ -38,6 +40,8 @@ pub struct Logs {
     descriptors: Arc<Descriptors>,
     flusher: Flusher,
     metrics: Arc<Metrics>,
+    /// What partitions want of other brokers and of the controller.
+    pub outbox: Arc<Outbox>,
     /// Where partitions lie that have a directory, or got one assigned. Guards nothing else.
     places: Mutex<HashMap<TopicPartition, usize>>,
     /// Partitions with bytes to sync for which nobody waits, each once.
@@ -101,6 +105,7 @@ impl Logs {
             descriptors,
             flusher: Flusher::start("flush", config)?,
             metrics,
+            outbox: Arc::default(),
             later: Mutex::default(),
             noted: Notify::new(),
             upkeep: Mutex::new(()),
@@ -186,6 +191,7 @@ impl Logs {
     /// Writes down how far every open log is. False when a directory could not be written.
     pub fn checkpoint(&self, topics: &Topics) -> bool {
         let _upkeep = self.upkeep.lock().expect("no code panics during upkeep");
+        let stamps: Vec<_> = self.directories.iter().map(|place| place.directory.begin_gathering()).collect();
         let mut per_directory: Vec<Vec<(TopicPartition, Progress)>> =
             vec![Vec::new(); self.directories.len()];
         for topic in topics.all() {
@@ -202,11 +208,11 @@ impl Logs {
             }
         }
         let mut all_written = true;
-        for (place, progress) in self.directories.iter().zip(per_directory) {
+        for ((place, progress), stamp) in self.directories.iter().zip(per_directory).zip(stamps) {
             if place.directory.fenced().is_some() {
                 continue;
             }
-            if let Err(error) = place.directory.write_checkpoints(progress) {
+            if let Err(error) = place.directory.write_gathered(stamp, progress) {
                 let directory = place.directory.path().display();
                 tracing::error!(%directory, %error, "could not write the checkpoints");
                 self.blame(&place.directory, &format!("cannot write the checkpoints: {error}"), &error);
@@ -470,11 +476,23 @@ impl OpenLog for Logs {
         let dir = directory.partition_dir(&name);
         let from = directory.open_from(&name);
         let (log, report) = Log::open(&self.descriptors, dir, config.clone(), from, now_ms)?;
-        Ok(OpenedLog { log, report, directory })
+        Ok(OpenedLog { log, report, directory, high_watermark: Offset(0) })
     }
 }
 
 impl Observer for Logs {
+    fn propose(&self, partition: &Arc<Partition>, proposal: Proposal) {
+        self.outbox.propose(partition, proposal);
+    }
+
+    fn wants_ticks(&self, partition: &Arc<Partition>) {
+        self.outbox.tick(partition);
+    }
+
+    fn report_due(&self, key: &PartitionKey, following: Following, durable: Offset) {
+        self.outbox.report(key, following, durable);
+    }
+
     fn wants_flush(&self, partition: &Arc<Partition>, wish: SyncWish) {
         match wish {
             SyncWish::Now => self.request(partition, Urgency::Now),

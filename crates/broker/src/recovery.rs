@@ -83,10 +83,11 @@ fn served(topics: &Topics, image: &MetadataImage, name: &TopicPartition) -> Opti
 mod tests {
     use std::sync::Condvar;
 
+    use ottla_cluster::replica::{Following, Proposal};
     use ottla_partition::error::Fault;
     use ottla_partition::partition::{Observer, OpenLog, OpenedLog, SyncWish};
     use ottla_partition::{PartitionKey, TopicSettings};
-    use ottla_protocol::ids::{BrokerId, Uuid};
+    use ottla_protocol::ids::{BrokerId, Offset, Uuid};
     use ottla_storage::directory::LogDirectory;
     use ottla_storage::log::{LogConfig, LogError, RecoveryReport};
 
@@ -118,6 +119,9 @@ mod tests {
     }
 
     impl Observer for Meeting {
+        fn propose(&self, _: &Arc<Partition>, _: Proposal) {}
+        fn wants_ticks(&self, _: &Arc<Partition>) {}
+        fn report_due(&self, _: &PartitionKey, _: Following, _: Offset) {}
         fn wants_flush(&self, _: &Arc<Partition>, _: SyncWish) {}
         fn synced(&self, _: Duration) {}
         fn opened(&self, _: &PartitionKey, _: &RecoveryReport) {}

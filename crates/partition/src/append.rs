@@ -45,7 +45,7 @@ const EIO: i32 = 5;
 
 impl Inner {
     /// Refuses what cannot be written, before it is tried.
-    fn check_room(&self) -> Result<(), PartitionError> {
+    pub(crate) fn check_room(&self) -> Result<(), PartitionError> {
         let Some(directory) = &self.directory else { return Ok(()) };
         if let Some(why) = directory.fenced() {
             return Err(PartitionError::Failed(format!("the log directory is offline: {why}")));
@@ -102,6 +102,7 @@ impl Partition {
             self.observer.wants_flush(self, SyncWish::Later);
         }
         inner.unsynced_bytes += header.size_bytes() as u64;
+        inner.end_waiters.wake_below(header.next_offset());
         self.after_progress(&mut inner, acks == Acks::All, now_ms);
         let next_offset = header.next_offset();
         Ok(Appended { base_offset, next_offset, epoch, log_start_offset, duplicate_of: None })
@@ -136,6 +137,7 @@ impl Partition {
             partition: self.clone(),
             upto: appended.next_offset,
             epoch: appended.epoch,
+            needs_isr: false,
             waiter,
             watching: false,
         }
@@ -155,7 +157,7 @@ impl Partition {
         }
         self.observer.wants_flush(self, SyncWish::Now);
         let waiter = Waiter::new();
-        Some(Committed { partition: self.clone(), upto, epoch, waiter, watching: false })
+        Some(Committed { partition: self.clone(), upto, epoch, needs_isr: false, waiter, watching: false })
     }
 
     /// Whether everything below `upto` is committed.
@@ -163,12 +165,25 @@ impl Partition {
     /// # Errors
     /// The leadership of `epoch` is over, or the log failed.
     pub fn is_committed(&self, upto: Offset, epoch: LeaderEpoch) -> Result<bool, PartitionError> {
+        self.look(upto, epoch, false)
+    }
+
+    /// With `needs_isr` it is an error that it is not committed while the ISR is too small for that.
+    fn look(&self, upto: Offset, epoch: LeaderEpoch, needs_isr: bool) -> Result<bool, PartitionError> {
         let inner = self.lock();
         if let Some(reason) = inner.failure() {
             return Err(PartitionError::Failed(reason.to_owned()));
         }
         match inner.replica.leadership() {
-            Some(leadership) if leadership.epoch == epoch => Ok(inner.replica.high_watermark() >= upto),
+            Some(leadership) if leadership.epoch == epoch => {
+                let is_committed = inner.replica.high_watermark() >= upto;
+                if needs_isr && !is_committed && !leadership.has_enough_replicas() {
+                    let needed = leadership.min_insync_effective();
+                    let isr = leadership.isr.len();
+                    return Err(PartitionError::NotEnoughReplicasAfterAppend { isr, needed });
+                }
+                Ok(is_committed)
+            }
             Some(_) | None => Err(PartitionError::NotLeader),
         }
     }
@@ -180,8 +195,18 @@ pub struct Committed {
     partition: Arc<Partition>,
     upto: Offset,
     epoch: LeaderEpoch,
+    needs_isr: bool,
     waiter: Arc<Waiter>,
     watching: bool,
+}
+
+impl Committed {
+    /// Also ready, with an error, when the ISR becomes smaller than `min.insync.replicas`: the records may be committed later or
+    /// never, and a producer is told so instead of left waiting.
+    #[must_use]
+    pub fn or_too_few_replicas(self) -> Self {
+        Self { needs_isr: true, ..self }
+    }
 }
 
 impl Future for Committed {
@@ -189,7 +214,7 @@ impl Future for Committed {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            match self.partition.is_committed(self.upto, self.epoch) {
+            match self.partition.look(self.upto, self.epoch, self.needs_isr) {
                 Ok(true) => return Poll::Ready(Ok(())),
                 Ok(false) => {}
                 Err(error) => return Poll::Ready(Err(error)),

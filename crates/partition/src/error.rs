@@ -44,6 +44,20 @@ pub enum PartitionError {
         /// What `min.insync.replicas` asks for.
         needed: usize,
     },
+    /// The ISR became too small after the append: the records may be committed later, or never.
+    #[error("the ISR fell to {isr} members before the records were committed, {needed} are needed")]
+    NotEnoughReplicasAfterAppend {
+        /// Members of the ISR.
+        isr: usize,
+        /// What `min.insync.replicas` asks for.
+        needed: usize,
+    },
+    /// A follower's request comes from an earlier life of its broker.
+    #[error("the broker that asks has registered again since")]
+    StaleBrokerEpoch,
+    /// What the leader sent is not what a leader sends: damaged on the way, or on its disk.
+    #[error("{0}")]
+    Corrupt(String),
     /// A gap in an idempotent producer's sequence numbers.
     #[error("{0}")]
     OutOfOrderSequence(String),

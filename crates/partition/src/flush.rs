@@ -58,6 +58,7 @@ impl Partition {
         match (synced, ended) {
             (Ok(()), Ok(_)) => {
                 inner.progressed();
+                self.report(&inner);
             }
             (Ok(()), Err(error)) => self.fail(&mut inner, Fault::Write, &error.to_string()),
             (Err(error), _) => self.fail(&mut inner, Fault::Write, &format!("fdatasync failed: {error}")),

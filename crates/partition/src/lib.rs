@@ -5,8 +5,10 @@ pub mod append;
 pub mod clean;
 pub mod error;
 pub mod flush;
+pub mod follow;
 pub mod partition;
 pub mod read;
+pub mod replicate;
 pub mod wait;
 
 pub use error::PartitionError;

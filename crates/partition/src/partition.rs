@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ottla_cluster::replica::{Durability, Leadership, Progress, Replica};
+use ottla_cluster::replica::{Durability, Following, Leadership, Progress, Proposal, Replica};
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
 use ottla_storage::directory::LogDirectory;
 use ottla_storage::flusher::FlushState;
 use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
+use ottla_storage::names::TopicPartition;
 
 use crate::clean::Gate;
 use crate::error::{Fault, PartitionError};
@@ -67,6 +68,8 @@ pub struct OpenedLog {
     pub report: RecoveryReport,
     /// Where it lies: says at every append whether writes are taken.
     pub directory: Arc<LogDirectory>,
+    /// What was written down of the high watermark; 0 when nothing was.
+    pub high_watermark: Offset,
 }
 
 /// When a sync of a partition is wanted.
@@ -95,6 +98,13 @@ pub trait Observer: Send + Sync {
     fn failed(&self, key: &PartitionKey, fault: Fault, reason: &str);
     /// An append of `size_bytes` found no room in `directory`, which takes no more of them until there is.
     fn no_room(&self, directory: &Arc<LogDirectory>, size_bytes: usize);
+    /// Send `proposal` to the controller (AlterPartition), and hand what becomes of it to [`Partition::handle_proposal_answer`]. One
+    /// that comes again is to be sent after a pause.
+    fn propose(&self, partition: &Arc<Partition>, proposal: Proposal);
+    /// Call [`Partition::tick`] now and then (some times a second) until it says that it is enough. Not told again before that.
+    fn wants_ticks(&self, partition: &Arc<Partition>);
+    /// Send the leader that is followed what is on disk here: everything below `durable` (ReportDurable).
+    fn report_due(&self, key: &PartitionKey, following: Following, durable: Offset);
 }
 
 /// One replica of one partition.
@@ -107,6 +117,8 @@ pub struct Partition {
     pub(crate) stamped: AtomicBool,
     /// Whether the owner has noted this partition for a later sync.
     noted_for_flush: AtomicBool,
+    /// Whether the owner knows that ticks are wanted.
+    pub(crate) ticks: AtomicBool,
     /// Guards the log, the replica machine and the waiters together: what is appended, synced and acknowledged is one order.
     inner: Mutex<Inner>,
     /// Held during a flush, taken before `inner`: once [`Partition::retire`] has had it, nothing touches the files any more.
@@ -120,13 +132,17 @@ pub(crate) struct Inner {
     /// Where the log lies, once it was opened.
     pub(crate) directory: Option<Arc<LogDirectory>>,
     pub(crate) replica: Replica,
+    /// Who waits for the high watermark.
     pub(crate) waiters: Waiters,
+    /// Followers that wait for the end of the log.
+    pub(crate) end_waiters: Waiters,
     pub(crate) settings: Arc<TopicSettings>,
     /// When the oldest bytes that wait for a sync were appended.
     unsynced_since_ms: Option<i64>,
     /// Bytes that were appended since the last sync began.
     pub(crate) unsynced_bytes: u64,
-    me: BrokerId,
+    /// A leadership has begun, and no tick has come since.
+    pub(crate) is_untold: bool,
 }
 
 impl Inner {
@@ -148,10 +164,21 @@ impl Inner {
             self.unsynced_bytes = 0;
         }
         if self.replica.handle_local_progress(progress) {
-            let high_watermark = self.replica.high_watermark();
-            self.waiters.wake_below(high_watermark);
+            self.release();
         }
         Some(progress.end.0 - progress.durable.0)
+    }
+
+    /// Wakes whom the high watermark releases.
+    pub(crate) fn release(&mut self) {
+        let high_watermark = self.replica.high_watermark();
+        self.waiters.wake_below(high_watermark);
+    }
+
+    /// Everybody who waits looks again.
+    pub(crate) fn wake_all(&mut self) {
+        self.waiters.wake_all();
+        self.end_waiters.wake_all();
     }
 
     pub(crate) fn failure(&self) -> Option<&str> {
@@ -192,10 +219,11 @@ impl Partition {
             directory: None,
             replica,
             waiters: Waiters::default(),
+            end_waiters: Waiters::default(),
             settings,
             unsynced_since_ms: None,
             unsynced_bytes: 0,
-            me,
+            is_untold: false,
         };
         let flush_state = FlushState::default();
         Arc::new(Self {
@@ -205,6 +233,7 @@ impl Partition {
             flush_state,
             stamped: AtomicBool::new(false),
             noted_for_flush: AtomicBool::new(false),
+            ticks: AtomicBool::new(false),
             inner: Mutex::new(inner),
             flushing: Mutex::new(()),
             cleaning: Gate::default(),
@@ -240,16 +269,14 @@ impl Partition {
 
     fn open(&self, inner: &mut Inner, now_ms: i64) {
         match self.opener.open_log(&self.key, &inner.settings.log, now_ms) {
-            Ok(OpenedLog { log, report, directory }) => {
+            Ok(OpenedLog { mut log, report, directory, high_watermark }) => {
                 self.observer.opened(&self.key, &report);
-                let leadership = inner.replica.leadership().cloned();
                 let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
-                inner.replica =
-                    Replica::new(inner.me, inner.settings.durability, progress, log.start_offset());
-                if let Some(leadership) = leadership {
-                    inner.replica.handle_lead(leadership);
+                let known = high_watermark.min(progress.end).max(log.start_offset());
+                inner.replica.handle_opened(progress, known);
+                if let Some(leadership) = inner.replica.leadership() {
+                    log.begin_epoch(leadership.epoch);
                 }
-                inner.replica.handle_local_progress(progress);
                 inner.directory = Some(directory);
                 inner.log = Slot::Open(Box::new(log));
             }
@@ -266,7 +293,7 @@ impl Partition {
     fn close_for_good(inner: &mut Inner, reason: &str) {
         inner.log = Slot::Failed(reason.to_owned());
         inner.unsynced_since_ms = None;
-        inner.waiters.wake_all();
+        inner.wake_all();
     }
 
     /// The log directory of the partition cannot be used any more: the owner says so of all that lie in it.
@@ -280,22 +307,32 @@ impl Partition {
     /// This broker leads the partition from now on, or its ISR or configuration changed.
     pub fn lead(self: &Arc<Self>, leadership: Leadership, now_ms: i64) {
         let mut inner = self.lock();
-        let renewed = inner.replica.leadership().is_some_and(|old| old.epoch == leadership.epoch);
+        let epoch = leadership.epoch;
+        let renewed = inner.replica.leadership().is_some_and(|old| old.epoch == epoch);
         inner.replica.handle_lead(leadership);
-        if !renewed {
-            inner.waiters.wake_all();
-        }
-        if let Slot::Open(_) = inner.log {
+        if let Slot::Open(log) = &mut inner.log {
+            if !renewed {
+                // Before anything is appended or a follower asks: whoever has records of another leadership finds out where to cut.
+                log.begin_epoch(epoch);
+            }
             self.after_progress(&mut inner, false, now_ms);
         }
+        if renewed {
+            self.after_isr_change(&mut inner);
+        } else {
+            inner.wake_all();
+            // Members of the ISR that were not heard of in this leadership are late some day.
+            inner.is_untold = true;
+        }
+        self.want_ticks(&inner);
     }
 
-    /// Another broker leads the partition, or nobody: whoever waits learns it.
+    /// Nobody leads the partition, as far as is known: whoever waits learns it.
     pub fn unlead(&self) {
         let mut inner = self.lock();
-        if inner.replica.leadership().is_some() {
+        if inner.replica.leadership().is_some() || inner.replica.following().is_some() {
             inner.replica.handle_unlead();
-            inner.waiters.wake_all();
+            inner.wake_all();
         }
     }
 
@@ -324,7 +361,7 @@ impl Partition {
         let _flushed = self.flush_lock();
         let mut inner = self.lock();
         inner.replica.handle_unlead();
-        inner.waiters.wake_all();
+        inner.wake_all();
         match std::mem::replace(&mut inner.log, Slot::Retired) {
             Slot::Open(log) => Some(log),
             Slot::Closed | Slot::Failed(_) | Slot::Retired => None,
@@ -339,14 +376,15 @@ impl Partition {
             log.set_config(settings.log.clone());
         }
         inner.settings = settings;
-        let high_watermark = inner.replica.high_watermark();
-        inner.waiters.wake_below(high_watermark);
+        inner.release();
     }
 
     /// Asks for a sync where bytes wait for one after the log has grown: at once where a reply waits for it (`eager`), soon
     /// where a consumer waits or much has gathered.
     pub(crate) fn after_progress(self: &Arc<Self>, inner: &mut Inner, eager: bool, now_ms: i64) {
-        let Some(unsynced) = inner.progressed().filter(|unsynced| *unsynced > 0) else { return };
+        let unsynced = inner.progressed();
+        self.want_ticks(inner);
+        let Some(unsynced) = unsynced.filter(|unsynced| *unsynced > 0) else { return };
         inner.unsynced_since_ms.get_or_insert(now_ms);
         let durable = inner.replica.durability() == Durability::Durable;
         let awaited = !inner.waiters.is_empty() || inner.unsynced_bytes >= UNSYNCED_BYTES_MAX;
@@ -426,6 +464,11 @@ impl Partition {
     pub fn open_now(&self, now_ms: i64) -> Result<(), PartitionError> {
         let mut inner = self.lock();
         self.log(&mut inner, now_ms).map(|_| ())
+    }
+
+    /// Its name in the checkpoints of its log directory.
+    pub(crate) fn name(&self) -> TopicPartition {
+        TopicPartition::new(&self.key.topic, self.key.index)
     }
 
     /// Where the partition's files are, relative to its log directory.

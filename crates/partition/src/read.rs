@@ -30,6 +30,10 @@ pub struct Bounds {
     pub epoch: LeaderEpoch,
     /// Epoch of the first record; that of the leadership when there is none.
     pub start_epoch: LeaderEpoch,
+    /// Whether the high watermark is at least what any leader before told anybody; see [`Replica::is_high_watermark_settled`].
+    ///
+    /// [`Replica::is_high_watermark_settled`]: ottla_cluster::replica::Replica::is_high_watermark_settled
+    pub is_settled: bool,
 }
 
 /// Limits of one read.
@@ -82,10 +86,11 @@ impl Partition {
         let epoch = Self::check_leader(&inner, asked_epoch)?;
         self.log(&mut inner, now_ms)?;
         let high_watermark = inner.replica.high_watermark();
+        let is_settled = inner.replica.is_high_watermark_settled();
         let log = self.log(&mut inner, now_ms)?;
         let log_start_offset = log.start_offset();
         let start_epoch = log.epochs().epoch_at(log_start_offset).unwrap_or(epoch);
-        Ok(Bounds { log_start_offset, high_watermark, epoch, start_epoch })
+        Ok(Bounds { log_start_offset, high_watermark, epoch, start_epoch, is_settled })
     }
 
     /// The first visible record whose timestamp is at least `timestamp` (ms), or, for `None`, the one with the highest.

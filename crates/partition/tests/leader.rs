@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use ottla_cluster::replica::{Durability, Leadership};
+use ottla_cluster::replica::{Durability, Following, Leadership, Proposal};
 use ottla_partition::append::{Acks, Appended};
 use ottla_partition::error::Fault;
 use ottla_partition::partition::{Observer, OpenLog, OpenedLog, SyncWish};
@@ -51,7 +51,7 @@ impl OpenLog for Owner {
         let name = TopicPartition::new("t", 0);
         let (dir, from) = (self.directory.partition_dir(&name), self.directory.open_from(&name));
         let (log, report) = Log::open(&self.descriptors, dir, config.clone(), from, now_ms)?;
-        Ok(OpenedLog { log, report, directory: self.directory.clone() })
+        Ok(OpenedLog { log, report, directory: self.directory.clone(), high_watermark: Offset(0) })
     }
 }
 
@@ -66,6 +66,18 @@ impl Owner {
 }
 
 impl Observer for Owner {
+    fn propose(&self, _: &Arc<Partition>, proposal: Proposal) {
+        self.note(format!("propose {:?}", proposal.isr));
+    }
+
+    fn wants_ticks(&self, _: &Arc<Partition>) {
+        self.note("ticks".to_owned());
+    }
+
+    fn report_due(&self, _: &PartitionKey, following: Following, durable: Offset) {
+        self.note(format!("report {durable} to {}", following.leader));
+    }
+
     fn wants_flush(&self, _: &Arc<Partition>, wish: SyncWish) {
         self.note(format!("flush {wish:?}"));
     }

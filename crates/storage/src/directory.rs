@@ -8,6 +8,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -144,13 +145,21 @@ struct Checkpoints {
     recovery_points: Checkpoint,
     log_start_offsets: Checkpoint,
     cleaned_to: Checkpoint,
+    /// How often a recovery point was lowered, and for which partitions when: what was gathered before that is out of date.
+    lowered: u64,
+    lowered_at: BTreeMap<TopicPartition, u64>,
 }
+
+/// From when what is gathered for [`LogDirectory::write_gathered`] is.
+#[derive(Clone, Copy, Debug)]
+pub struct GatheringStamp(u64);
 
 impl Checkpoints {
     fn forget(&mut self, partition: &TopicPartition) {
         self.cleaned_to.set(partition.clone(), None);
         self.recovery_points.set(partition.clone(), None);
         self.log_start_offsets.set(partition.clone(), None);
+        self.lowered_at.remove(partition);
     }
 }
 
@@ -280,13 +289,46 @@ impl LogDirectory {
         &self,
         progress: impl IntoIterator<Item = (TopicPartition, Progress)>,
     ) -> io::Result<()> {
+        let stamp = self.begin_gathering();
+        self.write_gathered(stamp, progress)
+    }
+
+    /// To be called before the logs are asked how far they are, when they may be cut meanwhile.
+    #[must_use]
+    pub fn begin_gathering(&self) -> GatheringStamp {
+        GatheringStamp(lock(&self.checkpoints).lowered)
+    }
+
+    /// Like [`LogDirectory::write_checkpoints`], with what was gathered since `stamp`; logs that were cut since then keep what
+    /// [`LogDirectory::lower_recovery_point`] has written.
+    pub fn write_gathered(
+        &self,
+        stamp: GatheringStamp,
+        progress: impl IntoIterator<Item = (TopicPartition, Progress)>,
+    ) -> io::Result<()> {
         let mut checkpoints = lock(&self.checkpoints);
         for (partition, progress) in progress {
+            if checkpoints.lowered_at.get(&partition).is_some_and(|at| *at > stamp.0) {
+                continue;
+            }
             checkpoints.log_start_offsets.set(partition.clone(), progress.log_start_offset);
             checkpoints.cleaned_to.set(partition.clone(), progress.cleaned_to);
             checkpoints.recovery_points.set(partition, Some(progress.recovery_point));
         }
         self.write_changed(&mut checkpoints)
+    }
+
+    /// Before a log is cut to end at `point`: its recovery point is not above that any more, durably.
+    pub fn lower_recovery_point(&self, partition: &TopicPartition, point: Offset) -> io::Result<()> {
+        let mut checkpoints = lock(&self.checkpoints);
+        checkpoints.lowered += 1;
+        let at = checkpoints.lowered;
+        checkpoints.lowered_at.insert(partition.clone(), at);
+        if checkpoints.recovery_points.now.get(partition).is_some_and(|written| written > point) {
+            checkpoints.recovery_points.set(partition.clone(), Some(point));
+            self.write_changed(&mut checkpoints)?;
+        }
+        Ok(())
     }
 
     fn write_changed(&self, checkpoints: &mut Checkpoints) -> io::Result<()> {
@@ -521,7 +563,8 @@ fn load_checkpoints(
     let mut cleaned_to = load(cleaned_to);
     cleaned_to.is_dirty |= !is_cleaned_good;
     let log_start_offsets = load(log_start_offsets);
-    let checkpoints = Checkpoints { recovery_points, log_start_offsets, cleaned_to };
+    let checkpoints =
+        Checkpoints { recovery_points, log_start_offsets, cleaned_to, ..Checkpoints::default() };
     Ok((checkpoints, are_good))
 }
 

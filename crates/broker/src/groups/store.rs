@@ -52,8 +52,12 @@ pub(super) fn of_partition(error: &PartitionError) -> StoreError {
         // As Kafka: a log that has failed is led by somebody else soon.
         | PartitionError::Failed(_)
         | PartitionError::Storage(_) => StoreError::NotCoordinator,
-        PartitionError::NotEnoughReplicas { .. } | PartitionError::NoSpace => StoreError::NotAvailable,
+        PartitionError::NotEnoughReplicas { .. }
+        | PartitionError::NotEnoughReplicasAfterAppend { .. }
+        | PartitionError::NoSpace => StoreError::NotAvailable,
         PartitionError::OffsetOutOfRange { .. }
+        | PartitionError::StaleBrokerEpoch
+        | PartitionError::Corrupt(_)
         | PartitionError::OutOfOrderSequence(_)
         | PartitionError::InvalidProducerEpoch(_)
         | PartitionError::InvalidTxnState(_) => StoreError::Failed,

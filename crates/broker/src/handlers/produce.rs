@@ -73,7 +73,8 @@ pub fn handle(state: &Arc<State>, request: &ProduceRequest, version: i16) -> Pro
                     match append(state, &served.rules, partition, &data.records, acks, version) {
                         Ok((answer, appended)) => {
                             if acks == Acks::All {
-                                commits.push((t, p, partition.committed(&appended)));
+                                let committed = partition.committed(&appended).or_too_few_replicas();
+                                commits.push((t, p, committed));
                             }
                             answer
                         }

@@ -165,6 +165,11 @@ impl LeaderSide {
         self.epoch_start
     }
 
+    /// The log is known only now.
+    pub(super) fn begin_at(&mut self, epoch_start: Offset) {
+        self.epoch_start = epoch_start;
+    }
+
     /// The metadata says something about this leadership again.
     pub(super) fn renew(&mut self, leadership: Leadership) {
         if leadership.partition_epoch < self.leadership.partition_epoch {

@@ -164,6 +164,15 @@ impl Replica {
         self.local
     }
 
+    /// The log was opened only now: how far it has come, and what a checkpoint remembered of the high watermark.
+    pub fn handle_opened(&mut self, local: Progress, high_watermark: Offset) {
+        self.high_watermark = self.high_watermark.max(high_watermark);
+        if let Role::Leader(side) = &mut self.role {
+            side.begin_at(local.end);
+        }
+        self.handle_local_progress(local);
+    }
+
     /// `replica.lag.time.max.ms`: how long a follower may lack what the leader has before it leaves the ISR.
     pub fn handle_lag_limit(&mut self, lag_ms_max: i64) {
         self.lag_ms_max = lag_ms_max;

@@ -20,8 +20,36 @@ impl Log {
     /// # Errors
     /// `NoSpace` (the log is as before), `InvalidAppend` (nothing was written), `Failed`.
     pub fn append(&mut self, header: &BatchHeader, payload: &[u8], now_ms: i64) -> Result<(), LogError> {
+        self.append_within(self.config.segment_bytes, header, payload, now_ms)
+    }
+
+    /// Like [`Log::append`], for a batch that a leader has taken already: `segment.bytes`, which may have been larger then, does
+    /// not bound it. Notes durably that there is a gap, if there is one before it; further gaps below `gaps_below` need no note.
+    ///
+    /// # Errors
+    /// As [`Log::append`], and `Io`.
+    pub fn append_fetched(
+        &mut self,
+        header: &BatchHeader,
+        payload: &[u8],
+        gaps_below: Offset,
+        now_ms: i64,
+    ) -> Result<(), LogError> {
+        if header.base_offset > self.end_offset && !self.segments.is_empty() {
+            self.allow_gaps(header.base_offset, gaps_below)?;
+        }
+        self.append_within(u64::MAX, header, payload, now_ms)
+    }
+
+    fn append_within(
+        &mut self,
+        bytes_max: u64,
+        header: &BatchHeader,
+        payload: &[u8],
+        now_ms: i64,
+    ) -> Result<(), LogError> {
         self.check_usable()?;
-        self.check_batch(header, payload)?;
+        self.check_batch(bytes_max, header, payload)?;
         match self.segments.back() {
             None => self.begin_first_segment(header.base_offset)?,
             Some(active) if self.is_roll_due(active, header)? => self.roll_at(header.base_offset, now_ms)?,
@@ -37,7 +65,7 @@ impl Log {
         Ok(())
     }
 
-    fn check_batch(&self, header: &BatchHeader, payload: &[u8]) -> Result<(), LogError> {
+    fn check_batch(&self, bytes_max: u64, header: &BatchHeader, payload: &[u8]) -> Result<(), LogError> {
         let invalid = |why: String| Err(LogError::InvalidAppend(why));
         if header.base_offset < self.end_offset || header.last_offset_delta < 0 {
             return invalid(format!(
@@ -50,7 +78,7 @@ impl Log {
         if header.size_bytes() != HEADER_BYTES + payload.len() {
             return invalid(format!("its length says {} bytes", header.size_bytes()));
         }
-        if header.size_bytes() as u64 > self.config.segment_bytes.min(RELATIVE_MAX as u64) {
+        if header.size_bytes() as u64 > bytes_max.min(RELATIVE_MAX as u64) {
             return invalid(format!("{} bytes do not fit a segment", header.size_bytes()));
         }
         Ok(())

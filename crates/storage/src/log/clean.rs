@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ottla_protocol::ids::{Offset, ProducerId};
 
 use super::trim::newest_ms;
-use super::{Log, LogConfig, LogError};
+use super::{Log, LogConfig, LogError, is_no_space};
 use crate::checkpoint;
 use crate::descriptors::{DescriptorSlot, Descriptors};
 use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
@@ -306,6 +306,21 @@ impl Log {
         if !self.is_stale(plan) {
             self.cleaned_to = self.cleaned_to.max(offset);
         }
+    }
+
+    /// Writes down, durably, that there may be gaps below `offset`, if that is not known; `further`, if higher, is noted instead.
+    pub(super) fn allow_gaps(&mut self, offset: Offset, further: Offset) -> Result<(), LogError> {
+        if offset <= self.gaps_below {
+            return Ok(());
+        }
+        let below = offset.max(further);
+        let text = format!("{below}\n");
+        match checkpoint::write_atomically(self.files(), &self.dir.join(GAPS_FILE), text.as_bytes()) {
+            Ok(()) => self.gaps_below = below,
+            Err(error) if is_no_space(&error) => return Err(LogError::NoSpace),
+            Err(error) => return Err(LogError::io(format!("cannot write {GAPS_FILE}"), error)),
+        }
+        Ok(())
     }
 
     /// Whether nothing need stand between what ends before `offset` and what begins there.

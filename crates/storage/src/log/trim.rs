@@ -258,7 +258,8 @@ impl Log {
         Ok(located.map_or(offset, |batch| batch.base_offset.min(offset)))
     }
 
-    /// Cuts everything at and above `offset`, durably; an offset inside a batch cuts the whole batch. If the recovery point
+    /// Cuts everything at and above `offset`, durably; an offset inside a batch cuts the whole batch. Leader epochs that began at the
+    /// new end or above go, also where there is nothing else to cut. If the recovery point
     /// that is written down lies above [`Log::truncation_point`], the owner lowers it before, so that a crash in between
     /// does not look like a loss.
     ///
@@ -267,6 +268,7 @@ impl Log {
     pub fn truncate_to(&mut self, offset: Offset, now_ms: i64) -> Result<(), LogError> {
         self.check_usable()?;
         if offset >= self.end_offset {
+            self.epochs_changed |= self.epochs.truncate_from_end(self.end_offset);
             return Ok(());
         }
         if offset < self.start_offset || self.batch_boundary(offset)? < self.start_offset {
