@@ -26,6 +26,8 @@ pub(super) struct Shard {
     epoch: LeaderEpoch,
     partition: Arc<Partition>,
     is_loaded: bool,
+    /// What has to be committed before it is loaded.
+    load_to: Option<Offset>,
     machine: GroupShard,
     waiting: BTreeMap<Ticket, (Address, Correlation)>,
     next_ticket: u64,
@@ -65,6 +67,7 @@ impl Process {
             epoch: image.leader_epoch,
             partition: partition.clone(),
             is_loaded: false,
+            load_to: None,
             machine: machine(),
             waiting: BTreeMap::new(),
             next_ticket: 0,
@@ -158,8 +161,7 @@ impl Process {
             let Some(mut shard) = self.shards.remove(&partition) else { continue };
             if shard.is_loaded {
                 self.tell_stored(env, &mut shard);
-            } else if shard.partition.open_now(self.wall_ms(env)).is_ok()
-                && shard.partition.settle().is_none()
+            } else if self.is_settled(env, &mut shard)
                 && let Some(machine) = load(&shard, self.wall_ms(env))
             {
                 env.trace.count("group loads");
@@ -177,11 +179,24 @@ impl Process {
         }
     }
 
+    /// Whether all that the log held when this leadership began is committed.
+    fn is_settled(&self, env: &Env, shard: &mut Shard) -> bool {
+        if shard.partition.open_now(self.wall_ms(env)).is_err() {
+            return false;
+        }
+        if shard.load_to.is_none() {
+            // Has the rest synced; what it waits for is looked at here.
+            drop(shard.partition.settle());
+            shard.load_to = shard.partition.with_open_log(|log| log.end_offset());
+        }
+        shard.load_to.is_some_and(|upto| shard.partition.is_committed(upto, shard.epoch).unwrap_or(false))
+    }
+
     fn tell_stored(&mut self, env: &mut Env, shard: &mut Shard) {
         while let Some((id, appended)) = shard.stores.front() {
             let outcome = match appended {
                 Err(error) => Err(*error),
-                Ok(appended) => match shard.partition.is_committed(appended.next_offset, appended.epoch, true) {
+                Ok(appended) => match shard.partition.is_committed(appended.next_offset, appended.epoch) {
                     Ok(true) => Ok(()),
                     Ok(false) => return,
                     Err(error) => Err(of_partition(&error)),

@@ -120,7 +120,7 @@ impl Process {
         self.produces.retain(|parked| {
             let Some(partition) = partitions.get(&parked.tp) else { return false };
             let (upto, epoch) = (parked.appended.next_offset, parked.appended.epoch);
-            let answer = match partition.is_committed(upto, epoch, true) {
+            let answer = match partition.is_committed(upto, epoch) {
                 Ok(true) => {
                     history.acknowledge(env, me, parked.tp, parked.appended.base_offset, parked.crc);
                     Ok(parked.appended.base_offset)
@@ -201,7 +201,7 @@ impl Process {
     fn give(&self, env: &mut Env, tp: Tp, fetch: &ottla_cluster::replica::FollowerFetch) -> Given {
         let Some(partition) = self.partitions.get(&tp) else { return Given::Refused };
         let serving = |id| Self::serving(&self.image, id);
-        match partition.read_for_follower(fetch, LIMITS, &serving, self.wall_ms(env)) {
+        match partition.read_for_follower(fetch, LIMITS, &serving, self.times(env)) {
             Ok(read) => match read.diverging {
                 Some(diverging) => Given::Diverging { epoch: diverging.epoch, end: diverging.end },
                 None => Given::Records {
@@ -219,7 +219,7 @@ impl Process {
         for (tp, report) in reports {
             let Some(partition) = self.partitions.get(tp) else { continue };
             let serving = |id| Self::serving(&self.image, id);
-            let taken = partition.handle_durable_report(report, &serving, self.wall_ms(env));
+            let taken = partition.handle_durable_report(report, &serving, self.times(env));
             if taken.is_err() {
                 env.trace.count("reports refused");
             }
@@ -235,12 +235,12 @@ impl Process {
     ) {
         let Some(partition) = self.partitions.get(&tp) else { return };
         let serving = |id| Self::serving(&self.image, id);
-        partition.handle_proposal_answer(proposal, answer, &serving, self.wall_ms(env));
+        partition.handle_proposal_answer(proposal, answer, &serving, self.steady_ms(env));
     }
 
     /// What is due by time alone.
     pub(super) fn upkeep(&mut self, env: &mut Env) {
-        let now_ms = self.wall_ms(env);
+        let now_ms = self.steady_ms(env);
         for tp in std::mem::take(&mut self.ticking) {
             let Some(partition) = self.partitions.get(&tp) else { continue };
             let serving = |id| Self::serving(&self.image, id);

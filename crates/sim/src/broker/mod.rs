@@ -15,6 +15,7 @@ use std::sync::Arc;
 use ottla_cluster::image::MetadataImage;
 use ottla_cluster::replica::{Durability, Proposal};
 use ottla_partition::partition::TopicSettings;
+use ottla_partition::replicate::Now;
 use ottla_partition::{Partition, PartitionKey};
 use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_storage::directory::{Identity, LogDirectory};
@@ -270,6 +271,15 @@ impl Process {
         WALL_MS + env.now_ms() + self.wall_skew_ms
     }
 
+    /// A clock that nobody sets; it begins anywhere.
+    fn steady_ms(&self, env: &Env) -> i64 {
+        env.now_ms() + 1_000_000 * i64::from(self.id.0)
+    }
+
+    fn times(&self, env: &Env) -> Now {
+        Now { wall_ms: self.wall_ms(env), steady_ms: self.steady_ms(env) }
+    }
+
     fn wait(&self, env: &mut Env, after_us: u64, timer: Timer) {
         env.timer(self.address(), self.life, after_us, timer);
     }
@@ -325,10 +335,12 @@ impl Process {
         self.hear(env);
         self.answer_fetches(env);
         self.answer_replica_fetches(env);
+        self.hear(env);
         if self.is_active {
             for (tp, partition) in &self.partitions {
                 history.look(env, self.address(), self.life, self.epoch, *tp, partition);
             }
+            history.check_acknowledged(env);
         }
     }
 
