@@ -1,7 +1,7 @@
 //! A disk in memory. Data reaches it at its file's sync, names at their directory's sync, the rest perhaps, in order or not, when
 //! the power fails. It can be full, and it can fail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -37,8 +37,8 @@ struct State {
     tree: Tree,
     disk_tree: Tree,
     inodes: Vec<Inode>,
-    /// Changes of names that are not on disk yet, in their order.
-    names: Vec<Name>,
+    /// Changes of names, in their order, with whether they are on disk; from the first on that is not.
+    names: VecDeque<(Name, bool)>,
     writes: u64,
     locks: BTreeSet<PathBuf>,
     trouble: Trouble,
@@ -185,14 +185,16 @@ impl Disk {
         if survival == Survival::All {
             return;
         }
-        let names = match survival {
+        let kept = match survival {
             Survival::SyncedOnly | Survival::All => 0,
             Survival::Prefix | Survival::TornPrefix | Survival::AnyPages => {
                 random.below(state.names.len() as u64 + 1) as usize
             }
         };
-        for name in std::mem::take(&mut state.names).iter().take(names) {
-            name.apply(&mut state.disk_tree);
+        for (i, (name, is_durable)) in std::mem::take(&mut state.names).iter().enumerate() {
+            if *is_durable || i < kept {
+                name.apply(&mut state.disk_tree);
+            }
         }
         state.lose_data(survival, random);
         state.tree = state.disk_tree.clone();
@@ -272,7 +274,7 @@ impl State {
 
     fn name(&mut self, name: Name) {
         name.apply(&mut self.tree);
-        self.names.push(name);
+        self.names.push_back((name, false));
     }
 
     fn change(&mut self, inode: usize, change: Data) {
@@ -441,10 +443,13 @@ impl Files for Disk {
         if !state.has_dir(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let (durable, loose): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.names).into_iter().partition(|name| name.is_in(dir));
-        durable.iter().for_each(|name| name.apply(&mut state.disk_tree));
-        state.names = loose;
+        for (name, is_durable) in &mut state.names {
+            *is_durable |= name.is_in(dir);
+        }
+        // What is on disk and has nothing loose before it stays so.
+        while let Some((name, _)) = state.names.pop_front_if(|(_, is_durable)| *is_durable) {
+            name.apply(&mut state.disk_tree);
+        }
         Ok(())
     }
 

@@ -24,12 +24,6 @@ impl Trace {
         }
     }
 
-    pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }

@@ -188,7 +188,7 @@ impl Process {
         image: &PartitionImage,
     ) {
         if !image.replicas.contains(&self.id) {
-            return self.give_up(env, topic, tp);
+            return self.give_up(env, history, topic, tp);
         }
         let now_ms = self.wall_ms(env);
         let partition = match self.partitions.get(&tp) {
@@ -220,13 +220,14 @@ impl Process {
     }
 
     /// The partition lives elsewhere now.
-    fn give_up(&mut self, env: &mut Env, topic: &TopicImage, tp: Tp) {
+    fn give_up(&mut self, env: &mut Env, history: &mut History, topic: &TopicImage, tp: Tp) {
         let Some(partition) = self.partitions.remove(&tp) else { return };
         if &*topic.name == crate::OFFSETS {
             self.resign(env, tp.1);
         }
         self.syncing.remove(&tp);
         drop(partition.retire());
+        history.gone(self.address(), tp);
         let name = ottla_storage::names::TopicPartition::new(&topic.name, tp.1);
         let directory = &self.owner.directory;
         if let Ok(renamed) = directory.rename_for_deletion(&[name]) {
@@ -236,6 +237,7 @@ impl Process {
             }
         }
         env.trace.count("partitions moved away");
+        env.trace.tell(|| format!("broker {} gives {tp:?} up", self.id));
     }
 
     /// Proposals of partitions that this broker leads go out together.

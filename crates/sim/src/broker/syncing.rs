@@ -35,7 +35,10 @@ impl Process {
                     self.sync_after(env, tp, after_us);
                 }
                 Told::Opened(tp, report) => {
-                    env.trace.tell(|| format!("broker {} opened {}: {report:?}", self.id, tp.1));
+                    let bounds = self.partitions.get(&tp).and_then(|partition| {
+                        partition.with_open_log(|log| (log.start_offset(), log.end_offset()))
+                    });
+                    env.trace.tell(|| format!("broker {} opened {tp:?} {bounds:?}: {report:?}", self.id));
                 }
                 Told::Failed(tp, fault, reason) => {
                     env.trace.tell(|| format!("broker {} lost {}: {fault:?} {reason}", self.id, tp.1));

@@ -110,8 +110,9 @@ impl History {
         }
     }
 
-    pub(crate) fn committed(&self, tp: Tp) -> Option<&Committed> {
-        self.committed.get(&tp)
+    /// A broker holds a replica no more.
+    pub(crate) fn gone(&mut self, broker: Address, tp: Tp) {
+        self.views.remove(&(broker, tp));
     }
 
     /// Looks at a replica after something happened to it.
