@@ -91,7 +91,9 @@ impl Process {
         request: Request,
     ) {
         let now = self.now(env);
-        let Some(mut shard) = self.shards.remove(&partition).filter(|shard| shard.is_loaded) else {
+        let is_loaded = self.shards.get(&partition).is_some_and(|shard| shard.is_loaded);
+        let loaded = if is_loaded { self.shards.remove(&partition) } else { None };
+        let Some(mut shard) = loaded else {
             let refused = ClientAnswer::Group(Err(Failure::Retry));
             return env.send(self.address(), from, Message::Answer(correlation, refused));
         };
@@ -213,6 +215,13 @@ impl Process {
         let now = self.now(env);
         for partition in self.shards.keys().copied().collect::<Vec<_>>() {
             let Some(mut shard) = self.shards.remove(&partition) else { continue };
+            if !shard.is_loaded {
+                env.trace.tell(|| {
+                    let log = shard.partition.with_open_log(|log| (log.end_offset(), log.durable_offset()));
+                    let committed = shard.partition.high_watermark();
+                    format!("broker {} waits for {:?} of {log:?}, {committed} is committed", self.id, shard.load_to)
+                });
+            }
             if shard.is_loaded && shard.machine.next_deadline_ms().is_some_and(|due| due <= now.mono_ms) {
                 let actions = shard.machine.tick(now);
                 self.perform(env, &mut shard, actions);

@@ -25,6 +25,7 @@ pub(super) enum Told {
     Opened(Tp, RecoveryReport),
     Failed(Tp, Fault, String),
     NoRoom,
+    Cut(Tp, String),
     Propose(Tp, Proposal),
     Ticks(Tp),
     Report(Tp, Following, Offset),
@@ -65,7 +66,16 @@ impl OpenLog for Owner {
     fn open_log(&self, key: &PartitionKey, config: &LogConfig, now_ms: i64) -> Result<OpenedLog, LogError> {
         let name = TopicPartition::new(&key.topic, key.index);
         let (dir, from) = (self.directory.partition_dir(&name), self.directory.open_from(&name));
-        let (log, report) = Log::open(&self.descriptors, dir, config.clone(), from, now_ms)?;
+        let opened = match Log::open(&self.descriptors, dir.clone(), config.clone(), from, now_ms) {
+            // Whole pages behind a hole: what was not synced when the power failed. An operator, or a leader to fetch from, says so;
+            // here the invariants tell whether it was more than that.
+            Err(LogError::Damaged(damage)) => {
+                self.say(Told::Cut(tp(key), damage.to_string()));
+                Log::open_cutting_damage(&self.descriptors, dir, config.clone(), from, now_ms)
+            }
+            opened => opened,
+        };
+        let (log, report) = opened?;
         Ok(OpenedLog { log, report, directory: self.directory.clone(), high_watermark: Offset(0) })
     }
 }

@@ -47,6 +47,10 @@ impl Process {
                     }
                 }
                 Told::NoRoom => env.trace.count("no room"),
+                Told::Cut(tp, damage) => {
+                    env.trace.count("holes cut");
+                    env.trace.tell(|| format!("broker {} cuts {}: {damage}", self.id, tp.1));
+                }
                 Told::Propose(tp, proposal) => proposals.push((tp, proposal)),
                 Told::Ticks(tp) => {
                     self.ticking.insert(tp);
