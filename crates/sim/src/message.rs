@@ -149,7 +149,8 @@ pub(crate) enum Timer {
     Start,
     /// Register again unless it is registered.
     Register,
-    Heartbeat,
+    /// The next heartbeat, if none was sent since.
+    Heartbeat(Correlation),
     /// Ask for metadata again, if the last request was that one.
     Feed(Correlation),
     /// Fetch from that leader again; if that request is still out, it is given up.

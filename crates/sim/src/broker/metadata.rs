@@ -77,9 +77,10 @@ impl Process {
             offline_log_dirs: offline.into_iter().collect(),
             ..BrokerHeartbeatRequest::default()
         };
-        self.ask_controller(env, ControlRequest::Heartbeat(request, self.life), Control::Heartbeat);
+        self.heartbeat =
+            self.ask_controller(env, ControlRequest::Heartbeat(request, self.life), Control::Heartbeat);
         let after_us = if self.wants_to_stop { HEARTBEAT_US / 5 } else { HEARTBEAT_US };
-        self.wait(env, after_us, Timer::Heartbeat);
+        self.wait(env, after_us, Timer::Heartbeat(self.heartbeat));
     }
 
     pub(super) fn controlled(
@@ -94,7 +95,7 @@ impl Process {
             if matches!(self.controls.get(&correlation), Some(Control::Proposals(_))) {
                 self.wait(env, BACKOFF_US, Timer::Proposed(correlation));
             } else if let Some(Control::Heartbeat) = self.controls.remove(&correlation) {
-                self.wait(env, BACKOFF_US, Timer::Heartbeat);
+                self.wait(env, BACKOFF_US, Timer::Heartbeat(correlation));
             }
             return;
         };

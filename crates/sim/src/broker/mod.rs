@@ -86,6 +86,8 @@ pub(crate) struct Process {
     may_stop: bool,
     controls: BTreeMap<Correlation, Control>,
     feed: Correlation,
+    /// The last heartbeat.
+    heartbeat: Correlation,
     pub image: MetadataImage,
     leaders: Option<Arc<Vec<(Tp, Address, ottla_protocol::ids::LeaderEpoch)>>>,
     pub partitions: BTreeMap<Tp, Arc<Partition>>,
@@ -167,6 +169,7 @@ impl Broker {
             may_stop: false,
             controls: BTreeMap::new(),
             feed: 0,
+            heartbeat: 0,
             image: MetadataImage::default(),
             leaders: None,
             partitions: BTreeMap::new(),
@@ -296,7 +299,7 @@ impl Process {
     fn timer(&mut self, env: &mut Env, history: &mut History, timer: Timer) {
         match timer {
             Timer::Register => self.register(env),
-            Timer::Heartbeat => self.heartbeat(env),
+            Timer::Heartbeat(last) if last == self.heartbeat => self.heartbeat(env),
             Timer::Feed(correlation) if correlation == self.feed => self.ask_feed(env),
             Timer::Fetch(leader, given_up) => self.fetch_due(env, leader, given_up),
             Timer::Flush(tp) => self.begin_sync(env, tp),
