@@ -134,16 +134,25 @@ impl Process {
             }
             Given::Refused => return false,
         };
-        match followed {
+        let what = || {
+            let epochs = partition.with_open_log(|log| log.epochs().entries().to_vec());
+            format!("broker {} has {followed:?} of {given:?}, epochs {epochs:?}", self.id)
+        };
+        if !matches!(given.answer, Given::Refused | Given::Records { .. }) {
+            env.trace.tell(what);
+        }
+        match &followed {
             Ok(Followed::Truncated { end, lost }) => {
                 env.trace.count("truncations");
-                env.trace.tell(|| format!("broker {} cuts {} to {end}, lost {lost:?}", self.id, given.tp.1));
-                assert_eq!(lost, None, "broker {} cut what was committed", self.id);
+                if let Some((from, to)) = lost {
+                    self.faults.push(format!("{from} to {to} of {} was committed and is cut, {end}", given.tp.1));
+                }
                 true
             }
             Ok(Followed::Dropped | Followed::Appended { .. }) => true,
             Err(error) => {
-                env.trace.tell(|| format!("broker {} cannot follow {}: {error}", self.id, given.tp.1));
+                let number = given.tp.1;
+                env.trace.tell(|| format!("broker {} cannot follow {number}: {error}", self.id));
                 false
             }
         }

@@ -153,6 +153,12 @@ impl Process {
         if self.is_active {
             self.reconcile(env, history, &delta);
         }
+        if self.is_active && !was_active && !self.owner.directory.was_clean() {
+            for partition in self.partitions.values() {
+                // A log that cannot be opened says so itself.
+                drop(partition.open_now(self.wall_ms(env)));
+            }
+        }
         if !delta.is_empty() {
             self.leaders = None;
         }

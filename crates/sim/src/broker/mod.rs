@@ -97,6 +97,8 @@ pub(crate) struct Process {
     fetches: Vec<ParkedFetch>,
     replica_fetches: Vec<ParkedReplicaFetch>,
     shards: BTreeMap<i32, Shard>,
+    /// What must not have happened.
+    faults: Vec<String>,
     /// Partitions to which time matters.
     ticking: BTreeSet<Tp>,
     wall_skew_ms: i64,
@@ -180,6 +182,7 @@ impl Broker {
             replica_fetches: Vec::new(),
             shards: BTreeMap::new(),
             ticking: BTreeSet::new(),
+            faults: Vec::new(),
             wall_skew_ms: self.wall_skew_ms,
             hangs_until_us: 0,
         };
@@ -344,6 +347,9 @@ impl Process {
                 history.look(env, self.address(), self.life, self.epoch, *tp, partition);
             }
             history.check_acknowledged(env);
+            for fault in std::mem::take(&mut self.faults) {
+                history.violate(env, format!("broker {}: {fault}", self.id));
+            }
         }
     }
 

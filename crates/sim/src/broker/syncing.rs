@@ -36,7 +36,9 @@ impl Process {
                 }
                 Told::Opened(tp, report) => {
                     let bounds = self.partitions.get(&tp).and_then(|partition| {
-                        partition.with_open_log(|log| (log.start_offset(), log.end_offset()))
+                        partition.with_open_log(|log| {
+                            (log.start_offset(), log.end_offset(), log.epochs().entries().to_vec())
+                        })
                     });
                     env.trace.tell(|| format!("broker {} opened {tp:?} {bounds:?}: {report:?}", self.id));
                 }
@@ -142,7 +144,8 @@ impl Process {
     /// The orderly end: logs are closed, and the mark says so.
     pub(super) fn close(self) {
         let mut progress = self.progress();
-        let mut is_clean = true;
+        // What was not recovered must not be taken for clean the next time.
+        let mut is_clean = self.is_active || self.owner.directory.was_clean();
         for ((_, partition), (_, progress)) in self.partitions.iter().zip(&mut progress) {
             if let Some(mut log) = partition.retire() {
                 is_clean &= log.close(super::WALL_MS).is_ok();

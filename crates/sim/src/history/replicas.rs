@@ -36,6 +36,7 @@ impl History {
                 None => first = Some((*broker, batches)),
                 Some((other, known)) if *known != batches => {
                     let at = known.iter().zip(&batches).find(|(one, two)| one != two);
+                    let at = (at, known.last(), batches.last());
                     let what = format!("replicas: {other} and {broker} differ in {}: {at:?}", tp.1);
                     self.violate(env, what);
                 }
