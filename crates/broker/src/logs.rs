@@ -198,7 +198,7 @@ impl Logs {
             for (_, partition) in topic.partitions() {
                 let Some(place) = self.directory_of(partition.key()) else { continue };
                 let progress = partition.with_open_log(|log| Progress {
-                    recovery_point: log.durable_offset(),
+                    recovery_point: log.recovery_point(),
                     log_start_offset: Some(log.start_offset()).filter(|start| start.0 > 0),
                     cleaned_to: Some(log.cleaned_to()).filter(|cleaned_to| cleaned_to.0 > 0),
                 });

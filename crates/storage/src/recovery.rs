@@ -81,6 +81,9 @@ pub(crate) fn recover(
         log.epochs = collect_epochs(&log)?;
     }
     log.epochs_changed = log.epochs != epochs;
+    // What was read from the batches is written with the next sync; until then the recovery point stays.
+    log.unsynced.epochs |= log.epochs_changed && !from.clean;
+    log.epochs_on_disk = epochs;
     // Cutting removes files; a clean opening does not list twice.
     let entries = if from.clean && report.cut_at.is_none() { entries } else { list(&log)? };
     report.producers_from_snapshot = rebuild(&mut log, &entries, now_ms)?;

@@ -142,7 +142,12 @@ impl Log {
             return Err(self.fence("sync failed", &why));
         }
         let is_truncated = ticket.truncations != self.truncations;
-        if is_truncated || ticket.epochs_missed.load(Ordering::Acquire) {
+        let is_missed = ticket.epochs_missed.load(Ordering::Acquire);
+        if let Some(epochs) = ticket.epochs.as_ref().filter(|_| !is_missed) {
+            // A truncation wrote the file as well, before or after.
+            self.epochs_on_disk = if is_truncated { LeaderEpochs::default() } else { epochs.clone() };
+        }
+        if is_truncated || is_missed {
             // The epochs that were written may be those of before.
             self.unsynced.epochs |= ticket.epochs.is_some();
         }
