@@ -398,10 +398,8 @@ impl Files for Disk {
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let missing: Vec<&Path> = dir
-            .ancestors()
-            .filter(|dir| dir.parent().is_some() && !state.tree.contains_key(*dir))
-            .collect();
+        let missing: Vec<&Path> =
+            dir.ancestors().filter(|dir| dir.parent().is_some() && !state.tree.contains_key(*dir)).collect();
         for path in missing.into_iter().rev() {
             state.check()?;
             state.name(Name::CreateDir(path.to_owned()));

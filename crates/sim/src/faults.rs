@@ -181,8 +181,7 @@ impl World {
     }
 
     fn crash(&mut self, victim: Address, loses_power: bool) {
-        let survivals =
-            [Survival::SyncedOnly, Survival::Prefix, Survival::TornPrefix, Survival::AnyPages];
+        let survivals = [Survival::SyncedOnly, Survival::Prefix, Survival::TornPrefix, Survival::AnyPages];
         let survival = if loses_power && self.plan.durability == Durability::Durable {
             *self.env.random.pick(&survivals).expect("there are some")
         } else {
@@ -195,7 +194,8 @@ impl World {
         broker.crash(&mut self.env, survival);
         if loses_power && self.env.random.one_in(4) {
             // What can be made anew from the log may be damaged.
-            let suffix = *self.env.random.pick(&[".index", ".timeindex", ".snapshot"]).expect("there are some");
+            let suffix =
+                *self.env.random.pick(&[".index", ".timeindex", ".snapshot"]).expect("there are some");
             if let Some(path) = broker.disk.flip(suffix, &mut self.env.random) {
                 self.env.trace.count("flips");
                 self.env.trace.tell(|| format!("a bit flips in {}", path.display()));
@@ -331,4 +331,3 @@ impl World {
         }
     }
 }
-

@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         Some(seed) => seed..seed + 1,
         None => arguments.from..arguments.from + arguments.seeds,
     };
-    let (mut failed, mut seen, mut events, mut simulated) = (Vec::new(), std::collections::BTreeMap::new(), 0, 0.0);
+    let (mut failed, mut seen, mut events, mut simulated) =
+        (Vec::new(), std::collections::BTreeMap::new(), 0, 0.0);
     let begun = Instant::now();
     for seed in seeds {
         let started = Instant::now();
@@ -65,7 +66,10 @@ fn main() -> ExitCode {
         println!("{seen:#?}");
     }
     let wall = begun.elapsed().as_secs_f64();
-    println!("{simulated:.0} simulated seconds, {events} events, {:.0} times as fast as real time", simulated / wall);
+    println!(
+        "{simulated:.0} simulated seconds, {events} events, {:.0} times as fast as real time",
+        simulated / wall
+    );
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ottla_cluster::replica::{DurableReport, EpochEnd, Fetched, Following, FollowerFetch};
+use ottla_cluster::replica::{DurableReport, EpochEnd, Fetched, FollowerFetch, Following};
 use ottla_partition::follow::{FetchedData, Followed};
 use ottla_protocol::ids::{BrokerId, Offset};
 
@@ -129,9 +129,7 @@ impl Process {
                 };
                 partition.handle_fetched(&data, now_ms)
             }
-            Given::OutOfRange { start, end } => {
-                partition.handle_out_of_range(&asked, *start, *end, now_ms)
-            }
+            Given::OutOfRange { start, end } => partition.handle_out_of_range(&asked, *start, *end, now_ms),
             Given::Refused => return false,
         };
         let what = || {
@@ -145,7 +143,8 @@ impl Process {
             Ok(Followed::Truncated { end, lost }) => {
                 env.trace.count("truncations");
                 if let Some((from, to)) = lost {
-                    self.faults.push(format!("{from} to {to} of {} was committed and is cut, {end}", given.tp.1));
+                    self.faults
+                        .push(format!("{from} to {to} of {} was committed and is cut, {end}", given.tp.1));
                 }
                 true
             }

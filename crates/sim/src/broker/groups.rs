@@ -219,7 +219,10 @@ impl Process {
                 env.trace.tell(|| {
                     let log = shard.partition.with_open_log(|log| (log.end_offset(), log.durable_offset()));
                     let committed = shard.partition.high_watermark();
-                    format!("broker {} waits for {:?} of {log:?}, {committed} is committed", self.id, shard.load_to)
+                    format!(
+                        "broker {} waits for {:?} of {log:?}, {committed} is committed",
+                        self.id, shard.load_to
+                    )
                 });
             }
             if shard.is_loaded && shard.machine.next_deadline_ms().is_some_and(|due| due <= now.mono_ms) {

@@ -224,13 +224,7 @@ impl Broker {
         self.with_process(env, history, |process, env, history| process.timer(env, history, timer));
     }
 
-    pub(crate) fn message(
-        &mut self,
-        env: &mut Env,
-        history: &mut History,
-        from: Address,
-        message: Message,
-    ) {
+    pub(crate) fn message(&mut self, env: &mut Env, history: &mut History, from: Address, message: Message) {
         self.with_process(env, history, |process, env, history| process.message(env, history, from, message));
     }
 
@@ -326,7 +320,9 @@ impl Process {
             Message::Controlled(correlation, answer) => self.controlled(env, from, correlation, answer),
             Message::Fed(correlation, first, entries) => self.fed(env, history, correlation, first, &entries),
             Message::ReplicaFetch(correlation, asked) => self.replica_fetch(env, from, correlation, &asked),
-            Message::ReplicaFetched(correlation, given) => self.replica_fetched(env, from, correlation, given),
+            Message::ReplicaFetched(correlation, given) => {
+                self.replica_fetched(env, from, correlation, given)
+            }
             Message::Durable(reports) => self.durable_reports(env, &reports),
             Message::Ask(correlation, request) => self.asked(env, history, from, correlation, request),
             Message::Control(..) | Message::Closed { .. } | Message::Feed(..) | Message::Answer(..) => {}
@@ -365,7 +361,8 @@ impl Process {
             flush_ms: i64::MAX,
         };
         let key = PartitionKey { topic: name.clone(), topic_id: tp.0, index: tp.1 };
-        let partition = Partition::new(key, self.id, Arc::new(settings), self.owner.clone(), self.owner.clone());
+        let partition =
+            Partition::new(key, self.id, Arc::new(settings), self.owner.clone(), self.owner.clone());
         partition.set_lag_limit(self.plan.lag_ms_max);
         partition
     }

@@ -132,7 +132,7 @@ impl Process {
     fn progress(&self) -> Vec<(TopicPartition, Progress)> {
         let all = self.partitions.values().filter_map(|partition| {
             let progress = partition.with_open_log(|log| Progress {
-                recovery_point: log.durable_offset(),
+                recovery_point: log.recovery_point(),
                 log_start_offset: Some(log.start_offset()).filter(|start| start.0 > 0),
                 cleaned_to: None,
             })?;
@@ -149,7 +149,7 @@ impl Process {
         for ((_, partition), (_, progress)) in self.partitions.iter().zip(&mut progress) {
             if let Some(mut log) = partition.retire() {
                 is_clean &= log.close(super::WALL_MS).is_ok();
-                progress.recovery_point = log.durable_offset();
+                progress.recovery_point = log.recovery_point();
             }
         }
         if is_clean && self.partitions.len() == progress.len() {

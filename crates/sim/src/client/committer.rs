@@ -73,7 +73,8 @@ impl Work for Committer {
         match answer {
             ClientAnswer::Group(Ok(reply)) => {
                 let Reply::Commit(response) = *reply else { return Next::look_again(env) };
-                let is_stored = response.topics.iter().all(|t| t.partitions.iter().all(|p| p.error_code == 0));
+                let is_stored =
+                    response.topics.iter().all(|t| t.partitions.iter().all(|p| p.error_code == 0));
                 if !is_stored {
                     return Next::look_again(env);
                 }
@@ -85,8 +86,9 @@ impl Work for Committer {
                 let found = offsets.iter().find(|(partition, _)| *partition == 0).map_or(-1, |(_, at)| *at);
                 if found < self.acknowledged || found > self.sent {
                     let (acknowledged, sent) = (self.acknowledged, self.sent);
-                    let what =
-                        format!("groups: committed is {found}, {acknowledged} was acknowledged of {sent} sent");
+                    let what = format!(
+                        "groups: committed is {found}, {acknowledged} was acknowledged of {sent} sent"
+                    );
                     history.violate(env, what);
                 }
                 env.trace.count("offset fetches");

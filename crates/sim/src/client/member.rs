@@ -3,9 +3,7 @@
 use ottla_cluster::groups::{Reply, Request};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::heartbeat::HeartbeatRequest;
-use ottla_protocol::generated::join_group::{
-    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
-};
+use ottla_protocol::generated::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
 use ottla_protocol::generated::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use ottla_protocol::ids::LeaderEpoch;
 use ottla_protocol::wire::Str;
@@ -85,15 +83,13 @@ impl Member {
             return self.failed(env, response.error_code);
         }
         self.member_id = response.member_id;
-        let assignments = response.members.iter().zip(0u8..).map(|(member, partition)| {
-            SyncGroupRequestAssignment {
+        let assignments =
+            response.members.iter().zip(0u8..).map(|(member, partition)| SyncGroupRequestAssignment {
                 member_id: member.member_id.clone(),
                 assignment: vec![partition].into(),
                 ..SyncGroupRequestAssignment::default()
-            }
-        });
-        self.stage =
-            Stage::Sync { generation: response.generation_id, assignments: assignments.collect() };
+            });
+        self.stage = Stage::Sync { generation: response.generation_id, assignments: assignments.collect() };
         Next::after(0)
     }
 

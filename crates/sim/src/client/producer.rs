@@ -67,7 +67,8 @@ impl Work for Producer {
                 Next::after(env.random.below(self.pace_us))
             }
             (Err(Failure::OutOfOrder), Some(id)) => {
-                let what = format!("acknowledged: what producer {id} sends next, {}, is refused", self.sequence);
+                let what =
+                    format!("acknowledged: what producer {id} sends next, {}, is refused", self.sequence);
                 history.violate(env, what);
                 Next::look_again(env)
             }

@@ -19,7 +19,10 @@ impl History {
         for (tp, base, crc) in std::mem::take(&mut self.acknowledged) {
             let found = self.committed.get(&tp).and_then(|committed| committed.at(base));
             if found.is_none_or(|found| found.crc != crc) {
-                self.violate(env, format!("acknowledged: {crc:x} at {base} of {}, committed is {found:?}", tp.1));
+                self.violate(
+                    env,
+                    format!("acknowledged: {crc:x} at {base} of {}, committed is {found:?}", tp.1),
+                );
             }
         }
     }

@@ -40,7 +40,8 @@ impl History {
         let batches = notes(partition, Offset(0), end);
         let committed = self.committed.get(&tp).map_or(&[][..], |committed| &committed.batches);
         let lacks = committed.iter().zip(batches.iter().map(Some).chain(std::iter::repeat(None)));
-        let lacks = lacks.filter(|(committed, found)| Some(*committed) != *found).map(|(c, f)| (*c, f.copied()));
+        let lacks =
+            lacks.filter(|(committed, found)| Some(*committed) != *found).map(|(c, f)| (*c, f.copied()));
         if let Some((committed, found)) = lacks.into_iter().next() {
             let what = format!("leader {broker} of {} has {found:?} where {committed:?} is committed", tp.1);
             self.violate(env, what);
