@@ -7,10 +7,10 @@ SHELL := bash
 ARGS ?=
 TIMED := scripts/timed
 
-.PHONY: help run test check fix gen bench fuzz tour setup tools clean
+.PHONY: help run test check fix gen bench fuzz sim sim-bugs tour setup tools clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: tools ## build the broker and run it on 127.0.0.1:9092, data in ./ottla-data
 	cargo build --release -p ottla-broker
@@ -21,7 +21,14 @@ test: setup ## every test: unit, crash images, recorded sessions, real clients, 
 	$(TIMED) "build tests" 15 scripts/test-runner build $(ARGS)
 	$(TIMED) "tests" 20 scripts/test-runner run $(ARGS)
 	$(TIMED) "doc tests" 5 cargo test --workspace --doc --quiet
+	$(TIMED) "simulation" 12 $(MAKE) --no-print-directory sim
 	$(TIMED) "tour" 5 integration-tests/tour.sh
+
+sim: tools ## simulate 2,000 clusters in which things go wrong, 60 s each; SEED=n replays one, ARGS=--verbose tells what happens
+	cargo run --release --quiet -p ottla-sim -- $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+sim-bugs: tools ## plant a bug at a time and see that the simulation catches it
+	cargo run --release --quiet --target-dir "$$(scripts/target-directory)/planted" -p ottla-sim --features planted-bugs -- --bugs
 
 tour: setup ## a file through every codec and a kill -9, with kcat and Python
 	cargo build -p ottla-broker

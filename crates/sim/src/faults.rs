@@ -325,6 +325,13 @@ impl World {
         self.env.paused.values_mut().for_each(|until| *until = now_us);
         for broker in self.brokers.values_mut() {
             broker.hangs_until_us = 0;
+            let is_offline = |process: &crate::broker::Process| {
+                process.partitions.values().any(|partition| partition.failure().is_some())
+            };
+            if broker.process.as_ref().is_some_and(is_offline) {
+                // A log that could not be opened is tried again by the next process: an operator's part.
+                broker.crash(&mut self.env, Survival::All);
+            }
             if broker.process.is_none() {
                 broker.start_after(&mut self.env, 100_000);
             }
