@@ -6,4 +6,5 @@ pub mod controller;
 pub mod groups;
 pub mod image;
 pub mod limits;
+pub mod planted;
 pub mod replica;

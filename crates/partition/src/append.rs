@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ottla_cluster::planted::{Bug, planted};
 use ottla_cluster::replica::Durability;
 use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerId};
 use ottla_protocol::records::BatchHeader;
@@ -165,7 +166,7 @@ impl Partition {
         }
         match inner.replica.leadership() {
             Some(leadership) if leadership.epoch == epoch => {
-                let is_committed = inner.replica.high_watermark() >= upto;
+                let is_committed = inner.replica.high_watermark() >= upto || planted(Bug::AcknowledgedEarly);
                 if needs_isr && !is_committed && !leadership.has_enough_replicas() {
                     let needed = leadership.min_insync_effective();
                     let isr = leadership.isr.len();

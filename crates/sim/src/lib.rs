@@ -5,6 +5,8 @@
 //! It must not know real time, real files, threads or the order of hashes: equal seeds give equal traces.
 
 mod broker;
+#[cfg(feature = "planted-bugs")]
+mod bugs;
 mod client;
 mod disk;
 mod env;
@@ -16,6 +18,8 @@ mod random;
 mod trace;
 mod world;
 
+#[cfg(feature = "planted-bugs")]
+pub use bugs::catch_all;
 pub use world::{Report, run};
 
 /// The topic that is written and read.

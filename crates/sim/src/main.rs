@@ -20,6 +20,10 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Plant a bug at a time instead, and see that it is caught.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long)]
+    bugs: bool,
     /// Print how often things happened.
     #[arg(long)]
     counts: bool,
@@ -33,6 +37,11 @@ fn main() -> ExitCode {
             eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
         }
     }));
+    #[cfg(feature = "planted-bugs")]
+    if arguments.bugs {
+        let all = ottla_sim::catch_all(|line| println!("{line}"));
+        return if all { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let seeds = match arguments.seed {
         Some(seed) => seed..seed + 1,
         None => arguments.from..arguments.from + arguments.seeds,

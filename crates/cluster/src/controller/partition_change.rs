@@ -12,6 +12,7 @@ use ottla_protocol::ids::{BrokerId, Uuid};
 use super::placement::{directory, is_active};
 use super::reassignment::Reassignment;
 use crate::image::{MetadataImage, PartitionImage};
+use crate::planted::{Bug, planted};
 
 /// A broker without a leader's seat; the partition has none.
 pub(super) const NO_LEADER: BrokerId = BrokerId(-1);
@@ -228,7 +229,10 @@ struct Elected {
 /// Whether a broker has a directory online. One that is not known yet counts as there, and so does any of a broker that names none.
 pub(super) fn has_directory(image: &MetadataImage, id: BrokerId, directory: Uuid) -> bool {
     let Some(broker) = image.broker(id) else { return false };
-    directory.is_zero() || broker.log_dirs.is_empty() || broker.log_dirs.contains(&directory)
+    planted(Bug::WipedReplicaElected)
+        || directory.is_zero()
+        || broker.log_dirs.is_empty()
+        || broker.log_dirs.contains(&directory)
 }
 
 fn numbers(ids: &[BrokerId]) -> Vec<i32> {

@@ -2,6 +2,8 @@
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
+use crate::planted::{Bug, planted};
+
 use super::{EpochEnd, Progress, Replica, Role};
 
 /// Whom a replica follows.
@@ -70,6 +72,7 @@ impl Replica {
                 side.matches = true;
                 Step::Append
             }
+            Some(_) if planted(Bug::TruncateToHighWatermark) => Step::Truncate(self.high_watermark.min(end)),
             Some(leaders) => Step::Truncate(parting(leaders, local_end, end)),
         }
     }

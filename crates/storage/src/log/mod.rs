@@ -22,6 +22,7 @@ use ottla_protocol::ids::{LeaderEpoch, Offset};
 use crate::descriptors::Descriptors;
 use crate::epochs::{EpochStart, LeaderEpochs};
 use crate::files::{File, Files};
+use crate::planted::{Bug, planted};
 use crate::producers::ProducerStates;
 use crate::segment::{Segment, SegmentError, segment_path};
 
@@ -183,7 +184,7 @@ impl Log {
     /// Everything below is on disk.
     #[must_use]
     pub fn durable_offset(&self) -> Offset {
-        self.durable_offset
+        if planted(Bug::AckBeforeSync) { self.end_offset } else { self.durable_offset }
     }
 
     /// The recovery point to write down. Recovery learns leader epochs from the segments that it reads, which are those from the
@@ -193,7 +194,9 @@ impl Log {
         let is_missing = |epoch: &&EpochStart| !self.epochs_on_disk.entries().contains(epoch);
         let missing = self.epochs.entries().iter().find(is_missing).map(|epoch| epoch.start_offset);
         let is_behind = |start: &Offset| self.segment_index(*start) < self.segment_index(self.durable_offset);
-        missing.filter(is_behind).map_or(self.durable_offset, |start| start.min(self.durable_offset))
+        missing
+            .filter(|start| is_behind(start) && !planted(Bug::EpochsLeftBehind))
+            .map_or(self.durable_offset, |start| start.min(self.durable_offset))
     }
 
     /// Whether something waits for a sync.
