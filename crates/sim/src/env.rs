@@ -79,6 +79,8 @@ pub(crate) struct Env {
 }
 
 const CLIENTS_FROM: Address = 1001;
+/// How late a message may come a second time.
+const LATE_US: u64 = 8_000_000;
 
 impl Env {
     pub(crate) fn new(seed: u64, verbose: bool) -> Self {
@@ -172,7 +174,9 @@ impl Env {
         }
         if odds > 0 && !is_client && self.random.one_in(odds) {
             self.trace.count("twice");
-            let at_us = self.now_us + self.delay_us();
+            // An old connection may hold back for long what was sent again on a new one.
+            let late_us = if self.random.one_in(2) { self.random.below(LATE_US) } else { 0 };
+            let at_us = self.now_us + self.delay_us() + late_us;
             let message = message.clone();
             self.push(at_us, to, Happening::Message { from, message, stream });
         }

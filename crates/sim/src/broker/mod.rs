@@ -84,6 +84,8 @@ pub(crate) struct Process {
     is_active: bool,
     wants_to_stop: bool,
     may_stop: bool,
+    /// The controller knows another life of this broker.
+    is_replaced: bool,
     controls: BTreeMap<Correlation, Control>,
     feed: Correlation,
     /// The last heartbeat.
@@ -169,6 +171,7 @@ impl Broker {
             is_active: false,
             wants_to_stop: false,
             may_stop: false,
+            is_replaced: false,
             controls: BTreeMap::new(),
             feed: 0,
             heartbeat: 0,
@@ -241,6 +244,9 @@ impl Broker {
         process.settle(env, history);
         if process.may_stop {
             self.stopped(env);
+        } else if process.is_replaced {
+            self.crash(env, Survival::All);
+            self.start_after(env, 100_000);
         } else if process.is_fenced && process.owner.directory.fenced().is_some() && process.epoch >= 0 {
             // Nothing is left to serve from.
             env.trace.count("disk failures");

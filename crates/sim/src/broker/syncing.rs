@@ -142,7 +142,17 @@ impl Process {
     }
 
     /// The orderly end: logs are closed, and the mark says so.
-    pub(super) fn close(self) {
+    pub(super) fn close(mut self) {
+        for (tp, syncing) in &mut self.syncing {
+            // What is under way is waited for.
+            let Some(ticket) = syncing.under_way.take() else { continue };
+            if !syncing.is_done {
+                drop(ticket.sync());
+            }
+            if let Some(partition) = self.partitions.get(tp) {
+                partition.end_flush(ticket);
+            }
+        }
         let mut progress = self.progress();
         // What was not recovered must not be taken for clean the next time.
         let mut is_clean = self.is_active || self.owner.directory.was_clean();

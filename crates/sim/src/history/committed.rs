@@ -41,6 +41,9 @@ impl History {
         let committed = self.committed.entry(tp).or_default();
         let end = committed.end();
         let mut wrong = None;
+        if let Some(gap) = batches.windows(2).find(|pair| pair[0].next != pair[1].base) {
+            wrong = Some(format!("a gap: {gap:?}"));
+        }
         for batch in batches {
             if batch.base < end {
                 if committed.at(batch.base) != Some(batch) {
