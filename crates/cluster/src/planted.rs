@@ -21,8 +21,6 @@ pub enum Bug {
     WipedReplicaElected,
     /// Whoever lives is elected, in sync or not.
     UncleanElection,
-    /// A new leader does not note its epoch before it serves.
-    EpochNotNoted,
     /// Acknowledged is what is appended.
     AcknowledgedEarly,
 }

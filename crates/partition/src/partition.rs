@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ottla_cluster::planted::{Bug, planted};
 use ottla_cluster::replica::{Durability, Following, Leadership, Progress, Proposal, Replica};
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset, Uuid};
 use ottla_storage::directory::LogDirectory;
@@ -276,7 +275,7 @@ impl Partition {
                 let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
                 let known = high_watermark.min(progress.end).max(log.start_offset());
                 inner.replica.handle_opened(progress, known);
-                if let Some(leadership) = inner.replica.leadership().filter(|_| !planted(Bug::EpochNotNoted))
+                if let Some(leadership) = inner.replica.leadership()
                 {
                     log.begin_epoch(leadership.epoch);
                 }
@@ -317,7 +316,7 @@ impl Partition {
         let renewed = inner.replica.leadership().is_some_and(|old| old.epoch == epoch);
         inner.replica.handle_lead(leadership);
         if let Slot::Open(log) = &mut inner.log {
-            if !renewed && !planted(Bug::EpochNotNoted) {
+            if !renewed {
                 // Before anything is appended or a follower asks: whoever has records of another leadership finds out where to cut.
                 log.begin_epoch(epoch);
             }

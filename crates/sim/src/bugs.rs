@@ -22,7 +22,6 @@ const ALL: &[Planted] = &[
     Planted::Storage(storage::Bug::RecoveryCuts),
     Planted::Storage(storage::Bug::ProducersForgotten),
     Planted::Storage(storage::Bug::SyncCoversCut),
-    Planted::Storage(storage::Bug::EpochsLeftBehind),
     Planted::Cluster(cluster::Bug::TruncateToHighWatermark),
     Planted::Cluster(cluster::Bug::WatermarkOnLeaderChange),
     Planted::Cluster(cluster::Bug::JoinsBehind),
@@ -31,7 +30,6 @@ const ALL: &[Planted] = &[
     Planted::Cluster(cluster::Bug::StaleIsrEpoch),
     Planted::Cluster(cluster::Bug::WipedReplicaElected),
     Planted::Cluster(cluster::Bug::UncleanElection),
-    Planted::Cluster(cluster::Bug::EpochNotNoted),
     Planted::Cluster(cluster::Bug::AcknowledgedEarly),
 ];
 

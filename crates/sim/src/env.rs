@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use crate::message::{Address, Correlation, Message, Timer};
+use crate::message::{ControlRequest, Address, Correlation, Message, Timer};
 use crate::random::Random;
 use crate::trace::Trace;
 
@@ -172,7 +172,10 @@ impl Env {
             self.trace.count("lost");
             return;
         }
-        if odds > 0 && !is_client && self.random.one_in(odds) {
+        // Proposals are sent again often, and the first one may still come.
+        let is_proposal = matches!(message, Message::Control(_, ControlRequest::Alter(_))) && !self.is_healed;
+        let is_doubled = odds > 0 && !is_client && self.random.one_in(odds);
+        if is_doubled || (is_proposal && self.random.one_in(2)) {
             self.trace.count("twice");
             // An old connection may hold back for long what was sent again on a new one.
             let late_us = if self.random.one_in(2) { self.random.below(LATE_US) } else { 0 };

@@ -111,7 +111,7 @@ impl World {
         self.env.fault_after(next_us - now_us);
         // Nothing more may happen while a replica that lost what it had is counted on.
         self.forgive();
-        if self.brokers.values().any(|broker| broker.is_damaged) {
+        if self.brokers.values().any(|broker| broker.damaged.is_some()) {
             return;
         }
         let kind = self.faults.draw(&mut self.env);
@@ -227,6 +227,7 @@ impl World {
     /// A disk is replaced by an empty one. Only when everybody else has everything.
     fn wipe(&mut self, victim: Address) {
         let image = self.quorum.image();
+        let registered = image.broker(self.brokers[&victim].id).map(|known| known.epoch);
         let is_full = image.topics().all(|topic| topic.partitions().all(|(_, p)| p.isr.len() >= 3));
         let is_well = |broker: &crate::broker::Broker| {
             let registered = image.broker(broker.id).map(|known| known.epoch);
@@ -241,20 +242,21 @@ impl World {
         let new = self.env.random.id();
         let broker = self.brokers.get_mut(&victim).expect("brokers do not go");
         broker.crash(&mut self.env, Survival::All);
-        (broker.disk, broker.next_directory, broker.is_damaged) = (Disk::default(), new, true);
+        (broker.disk, broker.next_directory, broker.damaged) = (Disk::default(), new, registered);
         let after_us = self.env.random.between(50_000, 3_000_000);
         broker.start_after(&mut self.env, after_us);
         self.history.damage(victim, true);
     }
 
-    /// Nobody counts on what was lost once the broker is in no ISR.
-    fn forgive(&mut self) {
+    /// Nobody may count on what was lost once the broker is in no ISR, or has said that it begins anew.
+    pub(crate) fn forgive(&mut self) {
         let image = self.quorum.image();
-        for broker in self.brokers.values_mut().filter(|broker| broker.is_damaged) {
+        for broker in self.brokers.values_mut().filter(|broker| broker.damaged.is_some()) {
             let is_counted_on =
                 image.topics().any(|topic| topic.partitions().any(|(_, p)| p.isr.contains(&broker.id)));
-            if !is_counted_on {
-                broker.is_damaged = false;
+            let registered = image.broker(broker.id).map(|known| known.epoch);
+            if !is_counted_on || registered != broker.damaged {
+                broker.damaged = None;
                 self.history.damage(broker.address(), false);
             }
         }

@@ -113,6 +113,7 @@ impl World {
             self.handle(event);
             if self.quorum.entries().len() != self.entries_seen {
                 self.entries_seen = self.quorum.entries().len();
+                self.forgive();
                 self.history.decided(&self.env, self.quorum.image());
                 self.prepare();
             }

@@ -13,8 +13,6 @@ pub enum Bug {
     ProducersForgotten,
     /// A sync that began before a truncation says something about what came after.
     SyncCoversCut,
-    /// The recovery point leaves epochs behind that are not in their file.
-    EpochsLeftBehind,
 }
 
 #[cfg(feature = "planted-bugs")]

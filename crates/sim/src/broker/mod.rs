@@ -65,8 +65,8 @@ pub(crate) struct Broker {
     pub hangs_until_us: u64,
     /// Its wall clock is that wrong.
     pub wall_skew_ms: i64,
-    /// What is on its disk may be less than it promised: it was replaced or damaged.
-    pub is_damaged: bool,
+    /// What is on its disk is less than that life, by the epoch of its registration, promised: the disk was replaced.
+    pub damaged: Option<i64>,
 }
 
 /// A running broker.
@@ -125,7 +125,7 @@ impl Broker {
             process: None,
             hangs_until_us: 0,
             wall_skew_ms: 0,
-            is_damaged: false,
+            damaged: None,
         }
     }
 
