@@ -281,7 +281,7 @@ impl Drop for Broker {
     }
 }
 
-fn read_tail(log: &Path) -> String {
+pub(crate) fn read_tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(200)..].join("\n")
@@ -322,13 +322,18 @@ fn with_open_files_max(count: u64) -> Command {
     command
 }
 
-/// The broker's binary, beside the running test's own: built by the same profile, by `make test` or
-/// `cargo build --workspace --bins`.
+/// The broker's binary.
 pub fn binary() -> PathBuf {
+    built("ottla-broker")
+}
+
+/// A binary of the workspace, beside the running test's own: built by the same profile, by `make test` or
+/// `cargo build --workspace --bins`.
+pub fn built(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("own path");
     let profile = own.ancestors().nth(2).expect("target/PROFILE/deps/NAME");
-    let path = profile.join("ottla-broker");
-    assert!(path.exists(), "{} is missing: cargo build -p ottla-broker", path.display());
+    let path = profile.join(name);
+    assert!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
     path
 }
 

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod broker;
 pub mod clients;
+pub mod cluster;
 pub mod crowd;
 pub mod groups;
 pub mod healthy;
@@ -14,6 +15,7 @@ pub mod wait;
 pub mod wire;
 
 pub use broker::{Broker, BrokerOptions};
+pub use cluster::{Cluster, Node};
 pub use healthy::HealthyClient;
 pub use wait::wait_until;
 

@@ -38,6 +38,12 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
+    /// A manifest of the workspace; `fuzz` and `quick-start` are workspaces of their own.
+    fn is_manifest(&self) -> bool {
+        let is_outside = ["fuzz/", "quick-start/"].iter().any(|folder| self.path.starts_with(folder));
+        self.path.ends_with("/Cargo.toml") && !is_outside
+    }
+
     fn is_generated(&self) -> bool {
         self.path.contains("/generated/")
     }
@@ -125,7 +131,7 @@ fn licences(sources: &[Source]) -> Vec<String> {
     if !sources.iter().any(|s| s.path == "LICENSE" && s.text.contains("Apache License")) {
         breaches.push("LICENSE: the Apache License is missing".to_owned());
     }
-    for source in sources.iter().filter(|s| s.path.ends_with("/Cargo.toml") && !s.path.starts_with("fuzz/")) {
+    for source in sources.iter().filter(|s| s.is_manifest()) {
         for needed in ["license.workspace = true", "[lints]\nworkspace = true"] {
             if !source.text.contains(needed) {
                 breaches.push(format!("{}: lacks `{}`", source.path, needed.replace('\n', " ")));

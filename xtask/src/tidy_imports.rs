@@ -42,10 +42,16 @@ const TABLE: &[Row] = &[
             "HashSet",
         ],
     },
+    Row {
+        package: "ottla-process",
+        imports: &["ottla-protocol", "ottla-cluster"],
+        never: &["openraft"],
+        words: &[],
+    },
     Row { package: "ottla-transport", imports: &["ottla-protocol"], never: &[], words: &[] },
     Row {
         package: "ottla-coordinator",
-        imports: &["ottla-protocol", "ottla-storage", "ottla-cluster", "ottla-transport"],
+        imports: &["ottla-protocol", "ottla-storage", "ottla-cluster", "ottla-process", "ottla-transport"],
         never: &[],
         words: &[],
     },
@@ -68,6 +74,7 @@ const TABLE: &[Row] = &[
             "ottla-storage",
             "ottla-cluster",
             "ottla-partition",
+            "ottla-process",
             "ottla-transport",
             "ottla-coordinator",
         ],
@@ -98,7 +105,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         if source.path == "Cargo.lock" && source.text.lines().any(|line| line == "name = \"ring\"") {
             breaches.push("Cargo.lock: `ring` came in; the one crypto stack is aws-lc-rs".to_owned());
         }
-        if source.path.ends_with("/Cargo.toml") && !source.path.starts_with("fuzz/") {
+        if source.is_manifest() {
             breaches.extend(manifest(source, sources));
         }
     }

@@ -1,66 +1,58 @@
 //! Start and stop of everything a broker consists of.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use anyhow::Context;
+use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, Resource};
-use ottla_coordinator::{Coordinator, CoordinatorHandle, CoordinatorOptions, ImageReplica, MetadataFeed};
+use ottla_coordinator::{Coordinator, ImageReplica, MetadataFeed};
+pub use ottla_process::random::id as random_id;
 use ottla_protocol::ids::{BrokerId, Uuid};
-use ottla_storage::descriptors::Descriptors;
-use ottla_storage::directory::{Found, Identity, LogDirectory};
+use ottla_storage::directory::Claim;
 use ottla_storage::files::Files;
 use ottla_storage::files::real::RealFiles;
-use ottla_storage::meta::MetaProperties;
-use ottla_transport::server::{ConnectionLimits, Listener, ListenerOptions, Server, ServerOptions};
+use ottla_transport::server::{ConnectionLimits, Listener, Server, ServerOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::assignments::Assignments;
 use crate::config::effective::DynamicConfig;
 use crate::control::Control;
 use crate::dispatch::Dispatch;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
-use crate::limits::{DESCRIPTOR_SHARE, DRAIN_MAX};
+use crate::joining::{Bound, Joined, join};
+use crate::life::{Heart, Life, Pulse};
+use crate::limits::DRAIN_MAX;
 use crate::logs::Logs;
-use crate::metrics::{LogSize, LogsView, NetworkView};
 use crate::producer_ids::ProducerIds;
 use crate::reconciler::Reconciler;
+use crate::replication::Replication;
+use crate::replication::leading::FollowerSessions;
 use crate::shutdown::Reason;
 use crate::state::{State, now_ms};
 use crate::topics::Topics;
-use crate::{BrokerConfig, Shell, disks, maintenance, recovery, registration};
+use crate::{BrokerConfig, Shell, disks, maintenance, recovery};
 
 /// A running broker.
 pub struct Broker {
     state: Arc<State>,
+    replication: Arc<Replication>,
     server: Arc<Server>,
     addresses: Vec<SocketAddr>,
-    coordinator: Coordinator,
-    broker_epoch: i64,
+    coordinator: Option<Coordinator>,
+    life: Arc<Life>,
+    pulse: Pulse,
     tasks: Vec<JoinHandle<()>>,
     stop: CancellationToken,
-}
-
-/// What the log directories were opened to.
-struct Opened {
-    directories: Vec<LogDirectory>,
-    found: Vec<Found>,
-    cluster_id: String,
-}
-
-/// A broker's place in its cluster.
-struct Joined {
-    coordinator: Coordinator,
-    handle: CoordinatorHandle,
-    broker_epoch: i64,
-    logs: Arc<Logs>,
-    cluster_id: String,
+    _metadata_lock: Option<Claim>,
 }
 
 impl Broker {
-    /// Opens the log directories, starts the embedded coordinator and the listeners. When it returns, requests are served.
+    /// Joins the cluster, which is this node alone where nothing else is configured, recovers the logs and starts the listeners. When
+    /// it returns, requests are served and this broker may lead.
     ///
     /// # Errors
     /// What keeps the broker from serving: a directory in use or unreadable, a port in use.
@@ -79,57 +71,53 @@ impl Broker {
     ) -> anyhow::Result<Broker> {
         let config = Arc::new(config);
         // Ports first: a second broker on the same port ends before it has touched any data.
-        let listeners = bind(&config)?;
-        let addresses = listeners.iter().map(Listener::local_address).collect();
-        let joined = join(&config, &files, &listeners, &shell).await?;
-        let (handle, broker_epoch) = (joined.handle, joined.broker_epoch);
-        let topics = Arc::new(Topics::default());
-        let groups = Groups::new(config.groups.clone(), joined.logs.clone(), shell.metrics.clone());
-        let groups = Arc::new(groups);
-        let (own, logs) = (config.clone(), joined.logs.clone());
-        let reconciler = Arc::new(Reconciler::new(own, topics.clone(), logs, groups.clone()));
-        let image = Arc::new(handle.image());
-        assert!(image.index() >= broker_epoch, "a registration is committed before it is answered");
-        let feed = handle.feed(image.index() + 1);
-        become_image(&reconciler, &image).await?;
-        recover(&config, &topics, &joined.logs, &image).await?;
-        groups.start();
+        let mut bound = Bound::new(&config)?;
+        let addresses = bound.clients.iter().map(Listener::local_address).collect();
+        let joined = join(&config, &files, &mut bound, &shell).await?;
+        let image = Arc::new(joined.followed.image().clone());
         let (publish, images) = watch::channel(image.clone());
+        let parts = Parts::new(&config, &joined, &images, &shell);
+        let pulse = parts.begin_heartbeats(&config, &joined, &images, &shell);
+        become_image(&parts.reconciler, &image).await?;
+        recover(&config, &parts.topics, &joined.logs, &image).await?;
+        parts.groups.start();
+        parts.assignments.look(&image, &MetadataDelta::everything(&image));
+        let Parts { replication, reconciler, assignments, .. } = parts.clone();
         let stop = CancellationToken::new();
-        let slots = config.max_incremental_fetch_session_cache_slots;
-        let state = Arc::new(State {
-            control: Control::new(
-                handle,
-                images.clone(),
-                config.node_id,
-                broker_epoch,
-                shell.shutdown.clone(),
-            ),
-            groups,
-            sessions: FetchSessions::new(slots, first_session_id()),
-            producer_ids: ProducerIds::default(),
-            metrics: shell.metrics.clone(),
-            image: images,
-            cluster_id: joined.cluster_id,
-            config: config.clone(),
-            topics,
-            logs: joined.logs,
-        });
+        let (life, handle) = (joined.life, joined.handle.clone());
+        let telling = assignments.clone().run(handle, life.clone(), stop.clone());
+        let followed = (joined.feed, joined.followed);
+        let control =
+            Control::new(joined.handle, images.clone(), config.node_id, life.clone(), shell.shutdown.clone());
+        let state = state(&config, &shell, parts, control, joined.logs, joined.cluster_id, images.clone());
+        replication.start(Arc::new(state.control.clone()), state.topics.clone());
         let options = server_options(&config, &state.image());
         let service = Dispatch::new(state.clone());
-        let server = Arc::new(Server::start(options, listeners, service, stop.child_token())?);
+        let server = Arc::new(Server::start(options, bound.clients, service, stop.child_token())?);
         let mut tasks = maintenance::start(&state, &stop);
         tasks.push(shell.control.spawn(disks::watch(state.clone(), shell.clone(), stop.clone())));
-        let become_it = reconcile(config, reconciler, server.clone());
-        let followed = ImageReplica::new((*image).clone());
+        tasks.push(shell.control.spawn(telling));
+        let become_it = reconcile(config, reconciler, assignments, server.clone());
         let (shutdown, stopping) = (shell.shutdown.clone(), stop.clone());
         tasks.push(shell.control.spawn(async move {
-            if let Err(error) = follow(feed, followed, become_it, publish, stopping).await {
+            if let Err(error) = follow(followed, become_it, publish, stopping).await {
                 shutdown.request(Reason::Fatal(format!("the metadata feed ended: {error:#}")));
             }
         }));
-        observe(&shell, &state, &server);
-        Ok(Broker { state, server, addresses, coordinator: joined.coordinator, broker_epoch, tasks, stop })
+        crate::observe::observe(&shell, &state, &server);
+        life.serve(images).await;
+        Ok(Broker {
+            state,
+            replication,
+            server,
+            addresses,
+            coordinator: joined.coordinator,
+            life,
+            pulse,
+            tasks,
+            stop,
+            _metadata_lock: joined.metadata_lock,
+        })
     }
 
     /// Where it listens, in the order of the configured listeners.
@@ -143,10 +131,21 @@ impl Broker {
         maintenance::expire_producers(&self.state);
     }
 
-    /// Stops accepting, finishes what is in flight, syncs and closes the logs.
+    /// Hands leadership over, then stops accepting, finishes what is in flight, syncs and closes the logs.
     pub async fn stop(self) {
+        if self.state.config.controlled_shutdown_enable {
+            self.life.prepare_stop(&self.state.image()).await;
+        }
+        self.stop_at_once().await;
+    }
+
+    /// [`Broker::stop`] without waiting for others to lead: for one that cannot go on.
+    pub async fn stop_at_once(self) {
+        self.pulse.stop().await;
         self.stop.cancel();
         self.state.groups.stop();
+        self.replication.stop();
+        self.replication.stopped().await;
         for task in self.tasks {
             // A task that panicked has been reported by the panic itself.
             task.await.ok();
@@ -156,103 +155,122 @@ impl Broker {
             server.join().await;
         }
         self.state.groups.stopped().await;
-        let (state, epoch, coordinator) = (self.state, self.broker_epoch, self.coordinator);
-        let closed = tokio::task::spawn_blocking(move || {
-            if let Err(error) = coordinator.stop() {
+        let (state, epoch, coordinator) = (self.state, self.life.epoch(), self.coordinator);
+        let closed = tokio::task::spawn_blocking(move || state.logs.close(&state.topics, epoch, now_ms()));
+        closed.await.expect("closing the logs does not panic");
+        if let Some(coordinator) = coordinator {
+            let stopped = tokio::task::spawn_blocking(move || coordinator.stop());
+            if let Err(error) = stopped.await.expect("the stop of the coordinator does not panic") {
                 tracing::error!(%error, "the embedded coordinator did not stop in order");
             }
-            state.logs.close(&state.topics, epoch, now_ms());
-        });
-        closed.await.expect("closing the logs does not panic");
+        }
     }
 }
 
-fn bind(config: &BrokerConfig) -> anyhow::Result<Vec<Listener>> {
-    let mut bound = Vec::new();
-    for listener in &config.listeners {
-        let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
-        let mut addresses = (host, listener.port)
-            .to_socket_addrs()
-            .with_context(|| format!("listener {}: cannot resolve {host}", listener.name))?;
-        let address =
-            addresses.next().with_context(|| format!("listener {}: {host} has no address", listener.name))?;
-        let options = ListenerOptions {
-            backlog: i32::try_from(config.socket.listen_backlog_size).unwrap_or(i32::MAX),
-            send_buffer_bytes: config.socket.send_buffer_bytes,
-            receive_buffer_bytes: config.socket.receive_buffer_bytes,
-            ..ListenerOptions::new(listener.name.as_str(), address)
+/// What the metadata says something about.
+#[derive(Clone)]
+struct Parts {
+    topics: Arc<Topics>,
+    groups: Arc<Groups>,
+    replication: Arc<Replication>,
+    reconciler: Arc<Reconciler>,
+    assignments: Arc<Assignments>,
+}
+
+impl Parts {
+    fn new(
+        config: &Arc<BrokerConfig>,
+        joined: &Joined,
+        images: &watch::Receiver<Arc<MetadataImage>>,
+        shell: &Shell,
+    ) -> Self {
+        let logs = &joined.logs;
+        let topics = Arc::new(Topics::default());
+        let groups = Arc::new(Groups::new(config.groups.clone(), logs.clone(), shell.metrics.clone()));
+        let replication = replication(config, logs, images, joined.life.epoch());
+        let (own, served, grouped) = (config.clone(), topics.clone(), groups.clone());
+        let reconciler = Reconciler::new(own, served, logs.clone(), grouped, replication.clone());
+        let assignments = Assignments::new(BrokerId(config.node_id), logs.clone());
+        Self { topics, groups, replication, reconciler: Arc::new(reconciler), assignments }
+    }
+
+    fn begin_heartbeats(
+        &self,
+        config: &BrokerConfig,
+        joined: &Joined,
+        images: &watch::Receiver<Arc<MetadataImage>>,
+        shell: &Shell,
+    ) -> Pulse {
+        let (logs, replication, health) =
+            (joined.logs.clone(), self.replication.clone(), shell.health.clone());
+        let heart = Heart {
+            handle: joined.handle.clone(),
+            registration: joined.registration.clone(),
+            image: images.clone(),
+            offline: Box::new(move || logs.offline_ids()),
+            registered: Box::new(move |epoch| replication.set_broker_epoch(epoch)),
+            fenced: Box::new(move |is_fenced| health.set_fenced(is_fenced)),
+            interval: config.heartbeat_interval,
+            session: config.session_timeout,
         };
-        bound.push(Listener::bind(&options)?);
+        joined.life.clone().begin(heart, &shell.control)
     }
-    Ok(bound)
 }
 
-/// Opens the directories, starts the embedded coordinator on them and registers this process with it.
-async fn join(
-    config: &BrokerConfig,
-    files: &Arc<dyn Files>,
-    listeners: &[Listener],
+fn state(
+    config: &Arc<BrokerConfig>,
     shell: &Shell,
-) -> anyhow::Result<Joined> {
-    let Opened { directories, found, cluster_id } = open_directories(config, files)?;
-    let directory_ids: Vec<Uuid> = directories.iter().map(|d| d.meta().directory_id).collect();
-    let previous_epoch = directories.iter().map(LogDirectory::clean_broker_epoch).min().flatten();
-    let mut options = CoordinatorOptions::new(
-        files.clone(),
-        config.metadata_log_dir.clone(),
-        cluster_id.clone(),
-        config.node_id,
-        directory_ids[0],
-    );
-    options.config = (*config.fixed).clone();
-    let (coordinator, handle) = Coordinator::start(options).context("starting the embedded coordinator")?;
-    let listening: Vec<_> = listeners.iter().map(|l| (l.name().to_string(), l.local_address())).collect();
-    let request = registration::request(config, &cluster_id, &directory_ids, previous_epoch, &listening);
-    let broker_epoch = registration::register(&handle, request).await?;
-    let descriptors = Descriptors::new(files.clone(), descriptor_capacity());
-    let partitions: Vec<_> = found.iter().map(|found| found.partitions.clone()).collect();
-    let logs = Arc::new(Logs::new(directories, &partitions, descriptors, shell.metrics.clone())?);
-    logs.remove_leftovers(found.into_iter().map(|found| found.deleted).collect());
-    Ok(Joined { coordinator, handle, broker_epoch, logs, cluster_id })
+    parts: Parts,
+    control: Control,
+    logs: Arc<Logs>,
+    cluster_id: String,
+    image: watch::Receiver<Arc<MetadataImage>>,
+) -> Arc<State> {
+    let slots = config.max_incremental_fetch_session_cache_slots;
+    Arc::new(State {
+        control,
+        groups: parts.groups,
+        followers: FollowerSessions::default(),
+        sessions: FetchSessions::new(slots, first_session_id()),
+        producer_ids: ProducerIds::default(),
+        metrics: shell.metrics.clone(),
+        image,
+        cluster_id,
+        config: config.clone(),
+        topics: parts.topics,
+        logs,
+    })
+}
+
+fn replication(
+    config: &BrokerConfig,
+    logs: &Logs,
+    images: &watch::Receiver<Arc<MetadataImage>>,
+    broker_epoch: i64,
+) -> Arc<Replication> {
+    let (me, listener) = (BrokerId(config.node_id), config.inter_broker_listener.clone());
+    let replication = Replication::new(config.replication, me, listener, logs.outbox.clone(), images.clone());
+    replication.set_broker_epoch(broker_epoch);
+    replication
 }
 
 /// Called with each new image and what is new in it.
 type OnImage = dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync;
 
 /// What is done with each new image: partitions become what it says, and limits that can change at run time do.
-fn reconcile(config: Arc<BrokerConfig>, reconciler: Arc<Reconciler>, server: Arc<Server>) -> Arc<OnImage> {
+fn reconcile(
+    config: Arc<BrokerConfig>,
+    reconciler: Arc<Reconciler>,
+    assignments: Arc<Assignments>,
+    server: Arc<Server>,
+) -> Arc<OnImage> {
     Arc::new(move |image, delta| {
         reconciler.apply(image, delta);
+        assignments.look(image, delta);
         if delta.configs_changed.iter().any(|resource| is_of_broker(resource, config.node_id)) {
             server.set_connection_limits(connection_limits(&DynamicConfig::resolve(&config, image)));
         }
     })
-}
-
-/// Opens every log directory under one cluster id: the one that a directory has, else a new one.
-fn open_directories(config: &BrokerConfig, files: &Arc<dyn Files>) -> anyhow::Result<Opened> {
-    let mut cluster_id = None;
-    for path in &config.log_dirs {
-        if let Some(meta) = MetaProperties::read(&**files, path)? {
-            cluster_id.get_or_insert(meta.cluster_id);
-        }
-    }
-    let cluster_id = cluster_id.unwrap_or_else(|| random_id().to_string());
-    let mut opened = Opened { directories: Vec::new(), found: Vec::new(), cluster_id: cluster_id.clone() };
-    for path in &config.log_dirs {
-        let identity = Identity {
-            cluster_id: cluster_id.clone(),
-            node_id: BrokerId(config.node_id),
-            new_directory_id: random_id(),
-        };
-        let (directory, found) = LogDirectory::open(files.clone(), path.clone(), &identity)?;
-        for warning in &found.warnings {
-            tracing::warn!("{warning}");
-        }
-        opened.directories.push(directory);
-        opened.found.push(found);
-    }
-    Ok(opened)
 }
 
 /// Makes this broker what the image says, from nothing.
@@ -269,10 +287,11 @@ async fn recover(
     logs: &Arc<Logs>,
     image: &Arc<MetadataImage>,
 ) -> anyhow::Result<()> {
+    let me = BrokerId(config.node_id);
     let threads = DynamicConfig::resolve(config, image).recovery_threads_per_dir;
     let (topics, logs, image) = (topics.clone(), logs.clone(), image.clone());
     let work = move || {
-        recovery::set_aside_strangers(&logs, &image);
+        recovery::set_aside_strangers(&logs, &image, me);
         recovery::run(&topics, &logs, &image, threads);
     };
     tokio::task::spawn_blocking(work).await.context("recovery panicked")
@@ -280,8 +299,7 @@ async fn recover(
 
 /// Follows the feed until the stop; every image is published after the broker has become what it says.
 async fn follow(
-    mut feed: MetadataFeed,
-    mut followed: ImageReplica,
+    (mut feed, mut followed): (MetadataFeed, ImageReplica),
     become_it: Arc<OnImage>,
     publish: watch::Sender<Arc<MetadataImage>>,
     stop: CancellationToken,
@@ -293,6 +311,9 @@ async fn follow(
             () = stop.cancelled() => return Ok(()),
         };
         let (image, delta) = followed.apply(&entries)?;
+        if !delta.features_changed.is_empty() {
+            Features::known().check(&image)?;
+        }
         let image = Arc::new(image);
         let (become_it, applied) = (become_it.clone(), image.clone());
         tokio::task::spawn_blocking(move || become_it(&applied, &delta)).await?;
@@ -333,57 +354,8 @@ fn connection_limits(dynamic: &DynamicConfig) -> ConnectionLimits {
     }
 }
 
-/// Log files that may be open at once: half of what the process may open, the rest is for connections.
-fn descriptor_capacity() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
-    usize::try_from(limit / DESCRIPTOR_SHARE).unwrap_or(usize::MAX).clamp(64, 100_000)
-}
-
-/// 128 random bits.
-#[must_use]
-pub fn random_id() -> Uuid {
-    let mut bytes = [0; 16];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(filled, Ok(bytes.len()), "the system has random numbers");
-    Uuid(bytes)
-}
-
 /// Session ids begin at a random place, so that a session of the process before is not taken for one of this.
 fn first_session_id() -> i32 {
     let Uuid([a, b, c, d, ..]) = random_id();
     i32::from_be_bytes([a & 0x7f, b, c, d])
-}
-
-/// Connects what is counted elsewhere to the metrics.
-fn observe(shell: &Shell, state: &Arc<State>, server: &Server) {
-    let stats = server.stats().clone();
-    shell.metrics.set_network(move || NetworkView {
-        received_bytes: stats.bytes_in(),
-        sent_bytes: stats.bytes_out(),
-        connections: stats.connections_now(),
-        connections_accepted: stats.connections_total(),
-        connections_refused: stats.connections_rejected(),
-        accept_errors: stats.accept_errors(),
-        request_memory_bytes: stats.request_bytes_now(),
-    });
-    // The state holds the metrics, which must not hold it.
-    let groups = Arc::downgrade(&state.groups);
-    shell.metrics.set_groups(move || groups.upgrade().map(|groups| groups.view()).unwrap_or_default());
-    let state = Arc::downgrade(state);
-    shell.metrics.set_logs(move || {
-        let mut view = LogsView::default();
-        let Some(state) = state.upgrade() else { return view };
-        for topic in state.topics.all() {
-            let mut size = LogSize { topic: topic.name.to_string(), partitions: 0, size_bytes: 0 };
-            for (_, partition) in topic.partitions() {
-                size.partitions += 1;
-                size.size_bytes += partition.with_open_log(|log| log.size_bytes()).unwrap_or(0);
-                view.partitions_offline += u64::from(partition.failure().is_some());
-            }
-            view.topics.push(size);
-        }
-        view.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
-        view.log_dirs_offline = state.logs.directories().filter(|directory| directory.failed).count() as u64;
-        view
-    });
 }

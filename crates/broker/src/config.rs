@@ -2,30 +2,27 @@
 //! and turned into typed values. Types, defaults and validators are those of the registry in `ottla_cluster::config`.
 
 pub mod effective;
-pub mod env;
-pub mod error;
 pub mod groups;
-pub mod listeners;
-pub mod notices;
-pub mod properties;
-pub mod reader;
-pub mod sources;
+pub mod replication;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use error::ConfigError;
 use groups::GroupsConfig;
-pub use listeners::{AdvertisedListener, Listener, SecurityProtocol};
 use ottla_cluster::config::ConfigMap;
-use reader::Reader;
-pub use sources::{Setting, Source, StaticSettings};
+pub use ottla_process::config::{
+    AdvertisedListener, ConfigError, HttpListener, Listener, LogFormat, QuorumConfig, Reader, Roles,
+    SecurityProtocol, Setting, Source, StaticSettings,
+};
+use ottla_process::config::{
+    http_listener, listeners, log_dirs, log_format, metadata_log_dir, node_id, quorum,
+};
+use replication::ReplicationConfig;
 
 /// Bound of the requests in memory when `queued.max.request.bytes` leaves it to Ottla.
 pub const QUEUED_REQUEST_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
@@ -36,12 +33,28 @@ pub const QUEUED_REQUEST_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 pub struct BrokerConfig {
     /// `node.id`, or `broker.id`.
     pub node_id: i32,
+    /// `process.roles`; always a broker.
+    pub roles: Roles,
+    /// `controller.quorum.*`.
+    pub quorum: QuorumConfig,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// Where clients connect, at least one; controller listeners are left out.
     pub listeners: Vec<Listener>,
     /// What clients are told; a listener may be without one, then it is not advertised.
     pub advertised_listeners: Vec<AdvertisedListener>,
+    /// `inter.broker.listener.name`: the listener on which brokers reach each other.
+    pub inter_broker_listener: String,
+    /// Where coordinators and brokers connect; empty without the role controller, or when the quorum is this node alone.
+    pub controller_listeners: Vec<Listener>,
+    /// What coordinators and brokers are told of those, in their order.
+    pub advertised_controllers: Vec<AdvertisedListener>,
+    /// `broker.heartbeat.interval.ms`.
+    pub heartbeat_interval: Duration,
+    /// `broker.session.timeout.ms`, as far as this broker knows: the controller's counts.
+    pub session_timeout: Duration,
+    /// `controlled.shutdown.enable`.
+    pub controlled_shutdown_enable: bool,
     /// `log.dirs`, or `log.dir`: at least one, each once.
     pub log_dirs: Vec<PathBuf>,
     /// `metadata.log.dir`, by default the first of `log_dirs`.
@@ -72,6 +85,8 @@ pub struct BrokerConfig {
     pub log_flush_offset_checkpoint_interval: Duration,
     /// `log.cleaner.enable`.
     pub log_cleaner_enable: bool,
+    /// `replica.*`.
+    pub replication: ReplicationConfig,
     /// `group.*` and `offsets.*`.
     pub groups: GroupsConfig,
     /// `ottla.http.listener`.
@@ -108,25 +123,6 @@ pub struct ConnectionLimits {
     pub max_per_ip_overrides: BTreeMap<String, usize>,
 }
 
-/// `ottla.http.listener`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HttpListener {
-    /// Where `/healthz`, `/readyz` and `/metrics` are served; none: switched off by an empty value.
-    pub address: Option<SocketAddr>,
-    /// True when it was configured: then a port in use is an error, otherwise a warning.
-    pub explicit: bool,
-}
-
-/// `ottla.log.format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// Lines for people, with colours on a terminal.
-    #[default]
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
 impl BrokerConfig {
     /// Checks every setting against the registry, then all together.
     ///
@@ -134,15 +130,26 @@ impl BrokerConfig {
     /// The first value that is wrong, with its source and what to do.
     pub fn from_settings(settings: StaticSettings) -> Result<BrokerConfig, ConfigError> {
         let r = Reader::new(&settings)?;
-        notices::refuse_clusters(&r)?;
-        let (listeners, advertised_listeners) = listeners::read(&r)?;
+        let node_id = node_id(&r)?;
+        let roles = roles(&r)?;
+        let quorum = quorum::read(&r, node_id, roles)?;
+        let listeners = listeners::read(&r, roles)?;
+        quorum::check_listeners(&r, roles, &quorum, &listeners)?;
         let log_dirs = log_dirs(&r)?;
         let socket = socket(&r);
         let config = BrokerConfig {
-            node_id: node_id(&r)?,
+            node_id,
+            roles,
+            quorum,
             rack: r.text("broker.rack"),
-            listeners,
-            advertised_listeners,
+            listeners: listeners.clients,
+            advertised_listeners: listeners.advertised,
+            inter_broker_listener: listeners.inter_broker,
+            controller_listeners: listeners.controllers,
+            advertised_controllers: listeners.advertised_controllers,
+            heartbeat_interval: r.millis("broker.heartbeat.interval.ms"),
+            session_timeout: r.millis("broker.session.timeout.ms"),
+            controlled_shutdown_enable: r.boolean("controlled.shutdown.enable"),
             metadata_log_dir: metadata_log_dir(&r, &log_dirs)?,
             log_dirs,
             num_partitions: r.number("num.partitions"),
@@ -158,6 +165,7 @@ impl BrokerConfig {
             log_retention_check_interval: r.millis("log.retention.check.interval.ms"),
             log_flush_offset_checkpoint_interval: r.millis("log.flush.offset.checkpoint.interval.ms"),
             log_cleaner_enable: r.boolean("log.cleaner.enable"),
+            replication: replication::read(&r),
             groups: groups::read(&r),
             http_listener: http_listener(&r)?,
             log_format: log_format(&r),
@@ -174,41 +182,13 @@ impl BrokerConfig {
     }
 }
 
-fn node_id(r: &Reader<'_>) -> Result<i32, ConfigError> {
-    let old: i32 = r.number("broker.id");
-    match (r.is_set("node.id"), old) {
-        (false, 0..) => Ok(old),
-        (true, 0..) if old != r.number::<i32>("node.id") => {
-            let reason = format!("node.id says {}", r.number::<i32>("node.id"));
-            Err(r.bad("broker.id", reason, "set node.id alone, broker.id is its old name"))
-        }
-        _ => Ok(r.number("node.id")),
+fn roles(r: &Reader<'_>) -> Result<Roles, ConfigError> {
+    let roles = quorum::roles(r, Roles { broker: true, controller: true })?;
+    if !roles.broker {
+        let advice = "start ottla-coordinator for a node with the role controller alone";
+        return Err(r.bad("process.roles", "ottla-broker is not for a node without the role broker", advice));
     }
-}
-
-fn log_dirs(r: &Reader<'_>) -> Result<Vec<PathBuf>, ConfigError> {
-    let key = if r.is_set("log.dirs") { "log.dirs" } else { "log.dir" };
-    let mut dirs: Vec<PathBuf> = Vec::new();
-    for dir in r.list(key) {
-        let dir = PathBuf::from(dir);
-        if dirs.contains(&dir) {
-            let reason = format!("{} is named twice", dir.display());
-            return Err(r.bad(key, reason, "name each directory once"));
-        }
-        dirs.push(dir);
-    }
-    if dirs.is_empty() {
-        return Err(r.bad(key, "no directory is named", "name one, for example /var/lib/ottla"));
-    }
-    Ok(dirs)
-}
-
-fn metadata_log_dir(r: &Reader<'_>, log_dirs: &[PathBuf]) -> Result<PathBuf, ConfigError> {
-    match r.text("metadata.log.dir") {
-        Some(dir) if !dir.is_empty() => Ok(PathBuf::from(dir)),
-        Some(_) => Err(r.bad("metadata.log.dir", "no directory is named", "name one or leave the key out")),
-        None => Ok(log_dirs[0].clone()),
-    }
+    Ok(roles)
 }
 
 fn default_replication_factor(r: &Reader<'_>) -> Result<i16, ConfigError> {
@@ -239,32 +219,5 @@ fn queued_max_request_bytes(r: &Reader<'_>, request_max_bytes: u32) -> Result<u6
         )),
         Some(bytes) => Ok(bytes),
         None => Ok(QUEUED_REQUEST_BYTES_DEFAULT.max(u64::from(request_max_bytes))),
-    }
-}
-
-fn http_listener(r: &Reader<'_>) -> Result<HttpListener, ConfigError> {
-    let key = "ottla.http.listener";
-    let text = r.text(key).expect("it has a default");
-    let explicit = r.is_set(key);
-    if text.is_empty() {
-        return Ok(HttpListener { address: None, explicit });
-    }
-    let text = text.strip_prefix("http://").unwrap_or(&text).to_owned();
-    // Everything but an address with its port goes through the resolver, which wants `localhost:9095`.
-    let resolved = std::net::ToSocketAddrs::to_socket_addrs(text.as_str());
-    match resolved.map(|mut addresses| addresses.next()) {
-        Ok(Some(address)) => Ok(HttpListener { address: Some(address), explicit }),
-        Ok(None) | Err(_) => Err(r.bad(
-            key,
-            "not an address that can be listened on",
-            "write host:port, for example 127.0.0.1:9095 or 0.0.0.0:9095, or leave it empty to switch HTTP off",
-        )),
-    }
-}
-
-fn log_format(r: &Reader<'_>) -> LogFormat {
-    match r.text("ottla.log.format").as_deref() {
-        Some("json") => LogFormat::Json,
-        _ => LogFormat::Human,
     }
 }

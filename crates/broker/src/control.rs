@@ -1,6 +1,8 @@
 //! The way to the controller: hands a request to the coordinator and waits until this broker has applied what was decided, so
 //! that a client that is told of a topic can use it at once.
 
+mod administration;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use ottla_protocol::generated::allocate_producer_ids::AllocateProducerIdsRequest
 use ottla_protocol::generated::alter_configs::{
     AlterConfigsRequest, AlterConfigsResourceResponse, AlterConfigsResponse,
 };
+use ottla_protocol::generated::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use ottla_protocol::generated::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
@@ -27,6 +30,7 @@ use ottla_protocol::generated::incremental_alter_configs::{
 use ottla_protocol::wire::Str;
 use tokio::sync::watch;
 
+use crate::life::Life;
 use crate::shutdown::{Reason, Shutdown};
 
 /// A broker's line to the controller.
@@ -35,22 +39,22 @@ pub struct Control {
     coordinator: CoordinatorHandle,
     image: watch::Receiver<Arc<MetadataImage>>,
     broker_id: i32,
-    broker_epoch: i64,
+    life: Arc<Life>,
     shutdown: Shutdown,
 }
 
 impl Control {
-    /// For the broker that was registered with `broker_epoch`; `image` is what it has applied. A controller whose log has failed
+    /// For the broker with this life; `image` is what it has applied. A controller whose log has failed
     /// ends the process by `shutdown`.
     #[must_use]
     pub fn new(
         coordinator: CoordinatorHandle,
         image: watch::Receiver<Arc<MetadataImage>>,
         broker_id: i32,
-        broker_epoch: i64,
+        life: Arc<Life>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { coordinator, image, broker_id, broker_epoch, shutdown }
+        Self { coordinator, image, broker_id, life, shutdown }
     }
 
     /// The response of a decision, once it is applied here.
@@ -174,6 +178,18 @@ impl Control {
         }
     }
 
+    /// AlterPartition. What is decided may be known here before it is applied.
+    ///
+    /// # Errors
+    /// The code of who could not be asked; the request may have been carried out.
+    pub async fn alter_partition(
+        &self,
+        request: AlterPartitionRequest,
+    ) -> Result<AlterPartitionResponse, ErrorCode> {
+        let decided = self.coordinator.alter_partition(request).await;
+        decided.map(|decided| decided.response).map_err(|error| error.error_code())
+    }
+
     /// A block of producer ids that nobody else has.
     ///
     /// # Errors
@@ -181,7 +197,7 @@ impl Control {
     pub async fn allocate_producer_ids(&self) -> Result<Range<i64>, ErrorCode> {
         let request = AllocateProducerIdsRequest {
             broker_id: self.broker_id,
-            broker_epoch: self.broker_epoch,
+            broker_epoch: self.life.epoch(),
             ..Default::default()
         };
         let decided = self.coordinator.allocate_producer_ids(request).await;

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::DISK_HANG_MAX;
 use crate::shutdown::Reason;
 use crate::state::State;
 use crate::{Shell, maintenance};
 
 /// How often a full directory is looked at.
 const ROOM_CHECK: Duration = Duration::from_millis(500);
+/// How often it is looked whether a disk hangs.
+const HANG_CHECK: Duration = Duration::from_secs(1);
 /// How often segments whose deletion delay is over are removed while a directory is full.
 const RETAIN_WHILE_FULL: Duration = Duration::from_secs(5);
 
@@ -25,6 +28,7 @@ pub async fn watch(state: Arc<State>, shell: Shell, stop: CancellationToken) {
         tokio::select! {
             () = state.logs.trouble() => {}
             () = tokio::time::sleep(ROOM_CHECK), if state.logs.full().next().is_some() => {}
+            () = tokio::time::sleep(HANG_CHECK) => if !state.logs.fence_hung(DISK_HANG_MAX) { continue },
             () = stop.cancelled() => return,
         }
         let retain = state.logs.full().next().is_some() && retained.elapsed() >= RETAIN_WHILE_FULL;

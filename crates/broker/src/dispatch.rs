@@ -19,6 +19,7 @@ use ottla_transport::server::{Answer, Body, ConnectionInfo, Reply, ReplyFrame, S
 use crate::groups::{self, Answered};
 use crate::handlers;
 use crate::metrics::Metrics;
+use crate::replication::leading;
 use crate::state::State;
 
 /// The service behind every client listener.
@@ -165,6 +166,11 @@ impl Dispatch {
                 handlers::produce::handle(state, &request, version).answer(call)
             }
             ApiKey::Fetch => fetch(state, call, &decode(r, version)?),
+            ApiKey::ReportDurable => {
+                handlers::report_durable::handle(state, &decode(r, version)?);
+                call.finish();
+                Reply::None
+            }
             ApiKey::ApiVersions => {
                 let request: ApiVersionsRequest = decode(r, version)?;
                 call.reply(&handlers::api_versions::handle(state, &request, connection))
@@ -184,6 +190,9 @@ impl Dispatch {
             ApiKey::DescribeTopicPartitions => {
                 call.reply(&handlers::describe_topic_partitions::handle(state, &decode(r, version)?))
             }
+            ApiKey::ListConfigResources => {
+                call.reply(&handlers::list_config_resources::handle(state, &decode(r, version)?, version))
+            }
             ApiKey::ListGroups => call.reply(&handlers::list_groups::handle(state, &decode(r, version)?)),
             ApiKey::FindCoordinator => call.answer(handlers::find_coordinator::handle(
                 state,
@@ -194,6 +203,7 @@ impl Dispatch {
             key if is_of_a_group(key) => {
                 return self.handle_group(key, call, r, groups::client(client_id, connection));
             }
+            key if is_about_the_cluster(key) => return self.handle_cluster(key, call, r),
             key => return self.handle_slow(key, call, r),
         })
     }
@@ -214,6 +224,35 @@ impl Dispatch {
             ApiKey::ExplainGroups => grouped(state, call, r, client, handlers::explain_groups::handle),
             other => Err(format!("{} is not served", other.name())),
         }
+    }
+
+    /// Requests of administrators that the controller decides: brokers, the places of partitions, the quorum.
+    fn handle_cluster(&self, key: ApiKey, call: Call, r: Reader) -> Result<Reply, String> {
+        let state = self.state.clone();
+        let version = call.version;
+        Ok(match key {
+            ApiKey::AlterPartitionReassignments => {
+                call.later(handlers::alter_partition_reassignments::handle(state, decode(r, version)?))
+            }
+            ApiKey::ElectLeaders => call.later(handlers::elect_leaders::handle(state, decode(r, version)?)),
+            ApiKey::ListPartitionReassignments => {
+                call.later(handlers::list_partition_reassignments::handle(state, decode(r, version)?))
+            }
+            ApiKey::UnregisterBroker => {
+                call.later(handlers::unregister_broker::handle(state, decode(r, version)?))
+            }
+            ApiKey::UpdateFeatures => {
+                call.later(handlers::update_features::handle(state, decode(r, version)?))
+            }
+            ApiKey::DescribeQuorum => {
+                call.later(handlers::describe_quorum::handle(state, decode(r, version)?))
+            }
+            ApiKey::AddRaftVoter => call.later(handlers::add_raft_voter::handle(state, decode(r, version)?)),
+            ApiKey::RemoveRaftVoter => {
+                call.later(handlers::remove_raft_voter::handle(state, decode(r, version)?))
+            }
+            other => return Err(format!("{} is not served", other.name())),
+        })
     }
 
     /// Requests that ask the controller or touch many files.
@@ -270,6 +309,24 @@ const fn is_of_a_group(key: ApiKey) -> bool {
     )
 }
 
+const fn is_about_the_cluster(key: ApiKey) -> bool {
+    use ApiKey::{
+        AddRaftVoter, AlterPartitionReassignments, DescribeQuorum, ElectLeaders, ListPartitionReassignments,
+        RemoveRaftVoter, UnregisterBroker, UpdateFeatures,
+    };
+    matches!(
+        key,
+        AlterPartitionReassignments
+            | ElectLeaders
+            | ListPartitionReassignments
+            | UnregisterBroker
+            | UpdateFeatures
+            | DescribeQuorum
+            | AddRaftVoter
+            | RemoveRaftVoter
+    )
+}
+
 /// Has a group's handler answer, once there is a topic for groups.
 fn grouped<Q: Message + Send + 'static, T: Message + Send + 'static>(
     state: &Arc<State>,
@@ -284,6 +341,15 @@ fn grouped<Q: Message + Send + 'static, T: Message + Send + 'static>(
 }
 
 fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
+    if request.replica_state.replica_id >= 0 {
+        return match leading::handle(state, request, call.version) {
+            Ok(wait) => Reply::later(async move {
+                let fetched = wait.await;
+                call.spliced(&fetched.response, fetched.slices)
+            }),
+            Err(code) => call.reply(&FetchResponse { error_code: code.code(), ..Default::default() }),
+        };
+    }
     match handlers::fetch::handle(state, request, call.version) {
         Ok(wait) => Reply::later(async move {
             let fetched = wait.await;

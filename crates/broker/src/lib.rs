@@ -1,24 +1,26 @@
 //! The Ottla broker: listeners, one handler file per API, and the shell around them (configuration, logs, metrics,
 //! the HTTP listener, signals). The binary is a thin `main` over this library, so that tests can use the modules.
 
+pub mod assignments;
 pub mod broker;
 pub mod cleaner;
 pub mod config;
 pub mod control;
 pub mod describe;
+pub mod directories;
 pub mod disks;
 pub mod dispatch;
 pub mod errors;
 pub mod fetch_sessions;
 pub mod groups;
 pub mod handlers;
-pub mod health;
-pub mod http;
+pub mod joining;
+pub mod life;
 pub mod limits;
-pub mod logging;
 pub mod logs;
 pub mod maintenance;
 pub mod metrics;
+pub mod observe;
 pub mod operations;
 pub mod options;
 pub mod process;
@@ -28,12 +30,12 @@ pub mod reconciler;
 pub mod recovery;
 pub mod registration;
 pub mod replication;
-pub mod shutdown;
 pub mod state;
 pub mod topics;
 
 pub use config::BrokerConfig;
 pub use metrics::Metrics;
+pub use ottla_process::{health, shutdown};
 
 use std::sync::Arc;
 

@@ -1,11 +1,13 @@
 //! The broker's log directories: which partition lies where, opening logs, syncing them in groups, writing down how far they
 //! are, removing what is deleted.
 
+mod placing;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ottla_cluster::replica::{Following, Proposal};
 use ottla_partition::error::Fault;
@@ -53,6 +55,8 @@ pub struct Logs {
     upkeep: Mutex<()>,
     /// Told when a directory gets full or fails; see [`crate::disks`].
     trouble: Notify,
+    /// Flushes under way: as many as there are threads that flush. Guards nothing else.
+    flushes: Mutex<Vec<(PartitionKey, Instant)>>,
 }
 
 /// One log directory and what is known of it.
@@ -110,6 +114,7 @@ impl Logs {
             noted: Notify::new(),
             upkeep: Mutex::new(()),
             trouble: Notify::new(),
+            flushes: Mutex::default(),
         })
     }
 
@@ -117,34 +122,10 @@ impl Logs {
         self.places.lock().expect("no code panics while it holds the places")
     }
 
-    /// Index of the directory in which the partition lies; `None` while it has none.
-    #[must_use]
-    pub fn directory_of(&self, key: &PartitionKey) -> Option<usize> {
-        self.places().get(&name_of(key)).copied()
-    }
-
     /// Names of partitions that have a directory.
     #[must_use]
     pub fn known(&self) -> Vec<TopicPartition> {
         self.places().keys().cloned().collect()
-    }
-
-    /// The directory for a partition: where it lies, else the healthy one with the fewest, one with room if there is any.
-    fn place(&self, name: &TopicPartition) -> usize {
-        let mut places = self.places();
-        if let Some(&place) = places.get(name) {
-            return place;
-        }
-        let healthy =
-            (0..self.directories.len()).filter(|&i| self.directories[i].directory.fenced().is_none());
-        let rank = |&i: &usize| {
-            let place = &self.directories[i];
-            (place.directory.is_full(), place.partitions.load(Ordering::Relaxed))
-        };
-        let place = healthy.min_by_key(rank).unwrap_or(0);
-        self.directories[place].partitions.fetch_add(1, Ordering::Relaxed);
-        places.insert(name.clone(), place);
-        place
     }
 
     /// The directories as DescribeLogDirs shows them.
@@ -197,7 +178,9 @@ impl Logs {
         for topic in topics.all() {
             for (_, partition) in topic.partitions() {
                 let Some(place) = self.directory_of(partition.key()) else { continue };
+                let high_watermark = Some(partition.high_watermark()).filter(|known| known.0 > 0);
                 let progress = partition.with_open_log(|log| Progress {
+                    high_watermark,
                     recovery_point: log.recovery_point(),
                     log_start_offset: Some(log.start_offset()).filter(|start| start.0 > 0),
                     cleaned_to: Some(log.cleaned_to()).filter(|cleaned_to| cleaned_to.0 > 0),
@@ -325,6 +308,29 @@ impl Logs {
         }
     }
 
+    fn flushes(&self) -> MutexGuard<'_, Vec<(PartitionKey, Instant)>> {
+        self.flushes.lock().expect("no code panics while it holds the flushes")
+    }
+
+    /// Takes directories offline in which a write or sync has not come back for `limit`: a leader that cannot write must not lead, and
+    /// what is on a disk that hangs may never be known. True when there was one.
+    pub fn fence_hung(&self, limit: Duration) -> bool {
+        let late = |(_, since): &&(PartitionKey, Instant)| since.elapsed() >= limit;
+        let hung: Vec<_> = self.flushes().iter().filter(late).map(|(key, _)| key.clone()).collect();
+        let mut fenced = false;
+        for key in hung {
+            let Some(place) = self.directory_of(&key) else { continue };
+            let directory = &self.directories[place].directory;
+            if directory.fenced().is_none() {
+                let why = format!("a write or sync of {key} has not come back for {} s", limit.as_secs());
+                tracing::error!(directory = %directory.path().display(), why, "log directory is offline: the disk hangs");
+                directory.fence(&why);
+                fenced = true;
+            }
+        }
+        fenced
+    }
+
     /// Waits until a directory got full or failed. Cancel-safe.
     pub async fn trouble(&self) {
         self.trouble.notified().await;
@@ -336,6 +342,12 @@ impl Logs {
             .iter()
             .enumerate()
             .filter_map(|(i, place)| Some((i, place.directory.path(), place.directory.fenced()?)))
+    }
+
+    /// Ids of the directories that are offline.
+    pub fn offline_ids(&self) -> Vec<Uuid> {
+        let offline = self.directories.iter().filter(|place| place.directory.fenced().is_some());
+        offline.map(|place| place.directory.meta().directory_id).collect()
     }
 
     /// Paths of the directories without room.
@@ -476,11 +488,20 @@ impl OpenLog for Logs {
         let dir = directory.partition_dir(&name);
         let from = directory.open_from(&name);
         let (log, report) = Log::open(&self.descriptors, dir, config.clone(), from, now_ms)?;
-        Ok(OpenedLog { log, report, directory, high_watermark: Offset(0) })
+        let high_watermark = directory.high_watermark(&name);
+        Ok(OpenedLog { log, report, directory, high_watermark })
     }
 }
 
 impl Observer for Logs {
+    fn flush_begins(&self, key: &PartitionKey) {
+        self.flushes().push((key.clone(), Instant::now()));
+    }
+
+    fn flush_ends(&self, key: &PartitionKey) {
+        self.flushes().retain(|(flushed, _)| flushed != key);
+    }
+
     fn propose(&self, partition: &Arc<Partition>, proposal: Proposal) {
         self.outbox.propose(partition, proposal);
     }

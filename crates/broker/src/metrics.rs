@@ -1,17 +1,17 @@
 //! What the broker counts. Everything is a relaxed atomic that is found without a lookup: a request costs a handful of
 //! additions. Names and labels are put together only when `/metrics` is asked.
 
+pub mod cluster;
 pub mod exposition;
-pub mod instruments;
-mod process;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use crate::groups::GroupsView;
+pub use ottla_process::metrics::{Counter, LatencyHistogram};
 
-pub use instruments::{Counter, LatencyHistogram};
+use crate::groups::GroupsView;
+pub use cluster::{ClusterView, ReplicationMetrics};
 
 /// API keys 0 to 127 have a slot each; all others share the last one.
 const API_SLOTS: usize = 129;
@@ -134,7 +134,10 @@ pub struct Metrics {
     pub group_rebalances: Counter,
     /// Time of loading one partition of `__consumer_offsets`.
     pub group_load: LatencyHistogram,
+    /// What happened to the partitions that this broker leads.
+    pub replication: ReplicationMetrics,
     network: View<NetworkView>,
+    cluster: View<ClusterView>,
     logs: View<LogsView>,
     groups: View<GroupsView>,
 }
@@ -165,7 +168,9 @@ impl Metrics {
             cleaner: CleanerMetrics::default(),
             group_rebalances: Counter::new(),
             group_load: LatencyHistogram::default(),
+            replication: ReplicationMetrics::default(),
             network: Mutex::new(None),
+            cluster: Mutex::new(None),
             logs: Mutex::new(None),
             groups: Mutex::new(None),
         }
@@ -196,6 +201,11 @@ impl Metrics {
     /// Who tells about the connections.
     pub fn set_network(&self, view: impl Fn() -> NetworkView + Send + Sync + 'static) {
         *self.network.lock().expect("no panic while it is held") = Some(Box::new(view));
+    }
+
+    /// Who tells about the cluster.
+    pub fn set_cluster(&self, view: impl Fn() -> ClusterView + Send + Sync + 'static) {
+        *self.cluster.lock().expect("no panic while it is held") = Some(Box::new(view));
     }
 
     /// Who tells about the groups.

@@ -7,21 +7,24 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use ottla_process::options::ConfigArgs;
+use ottla_process::runner::{self, RUNTIME_STOP_MAX, outcome};
+use ottla_process::{http, logging};
 use tokio::runtime::Runtime;
 
 use crate::broker::Broker;
-use crate::config::{BrokerConfig, StaticSettings, notices};
+use crate::config::BrokerConfig;
 use crate::health::{self, Health, State};
-use crate::options::{Command, ConfigArgs, Options};
+use crate::metrics::exposition;
+use crate::options::{Command, Options};
 use crate::shutdown::{Reason, Shutdown, listen_for_signals};
-use crate::{Metrics, Shell, http, logging};
+use crate::{Metrics, Shell};
 
-/// After the broker has stopped, what still runs on a runtime gets that long.
-const RUNTIME_STOP_MAX: Duration = Duration::from_secs(5);
+const PROGRAM: &str = "ottla-broker";
 /// Threads for blocking work (flushes, cold reads) at once. They end after ten idle seconds.
 const BLOCKING_THREADS_MAX: usize = 64;
 
@@ -31,19 +34,10 @@ pub fn main() -> ExitCode {
     let options = Options::parse();
     let done = match &options.command {
         None => serve(&options.sources, started),
-        Some(Command::Health(args)) => return health::ask(args, || load(&options.sources)),
+        Some(Command::Health(args)) => return health::ask(args, || runner::gather(&options.sources)),
         Some(Command::PrintConfigDocs) => print_config_docs(),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The log may not have started, and an operator looks here first.
-            let mut stderr = std::io::stderr().lock();
-            // Nobody is left to tell when standard error is closed.
-            writeln!(stderr, "ottla-broker: {error:#}").ok();
-            ExitCode::FAILURE
-        }
-    }
+    runner::exit_code(PROGRAM, done)
 }
 
 fn print_config_docs() -> anyhow::Result<()> {
@@ -51,26 +45,12 @@ fn print_config_docs() -> anyhow::Result<()> {
     stdout.write_all(ottla_cluster::config::docs::render().as_bytes()).context("writing to standard output")
 }
 
-/// The configuration that the command line, the file and the environment give.
-fn load(sources: &ConfigArgs) -> anyhow::Result<BrokerConfig> {
-    let mut overrides = sources.overrides.clone();
-    if sources.log_json {
-        overrides.push("ottla.log.format=json".to_owned());
-    }
-    let settings = StaticSettings::gather(sources.file(), std::env::vars_os(), &overrides)?;
-    Ok(BrokerConfig::from_settings(settings)?)
-}
-
 fn serve(sources: &ConfigArgs, started: Instant) -> anyhow::Result<()> {
-    let config = load(sources)?;
+    let config = BrokerConfig::from_settings(runner::gather(sources)?)?;
     logging::start(config.log_format);
     announce(&config, sources.file());
-    raise_descriptor_limit();
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(4)
-        .build()
-        .context("starting the control runtime")?;
+    runner::raise_descriptor_limit();
+    let control = runner::control_runtime()?;
     let main = main_runtime().context("starting the main runtime")?;
     let done = control.block_on(run(config, &main, started));
     main.shutdown_timeout(RUNTIME_STOP_MAX);
@@ -100,7 +80,13 @@ async fn run(config: BrokerConfig, main: &Runtime, started: Instant) -> anyhow::
         control: tokio::runtime::Handle::current(),
         shutdown: shutdown.clone(),
     };
-    let http = http::start(config.http_listener, &shell).await?;
+    let metrics = shell.metrics.clone();
+    let told = http::Told {
+        program: PROGRAM,
+        health: shell.health.clone(),
+        metrics: Arc::new(move || exposition::text(&metrics)),
+    };
+    let http = http::start(config.http_listener, told).await?;
     if let Some(http) = &http {
         tracing::info!("http on http://{} (/healthz, /readyz, /metrics)", http.address());
     }
@@ -134,15 +120,12 @@ async fn run_broker(
     tracing::info!(took_ms = started.elapsed().as_millis(), "ready");
     let reason = shell.shutdown.requested().await;
     shell.health.set(State::Stopping);
-    main.spawn(broker.stop()).await.context("the stop of the broker panicked")?;
+    let stopped = match &reason {
+        Reason::Signal(_) => main.spawn(broker.stop()),
+        Reason::Fatal(_) => main.spawn(broker.stop_at_once()),
+    };
+    stopped.await.context("the stop of the broker panicked")?;
     outcome(reason)
-}
-
-fn outcome(reason: Reason) -> anyhow::Result<()> {
-    match reason {
-        Reason::Signal(_) => Ok(()),
-        Reason::Fatal(cause) => Err(anyhow::anyhow!(cause)),
-    }
 }
 
 /// Tells what is about to run, and what is odd about its settings.
@@ -152,28 +135,9 @@ fn announce(config: &BrokerConfig, file: Option<&Path>) {
     let advertised = join(config.advertised_listeners.iter().map(ToString::to_string).collect());
     let log_dirs = join(config.log_dirs.iter().map(|dir| dir.display().to_string()).collect());
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, node_id = config.node_id, listeners, advertised, log_dirs, "ottla-broker starts");
-    match file {
-        Some(file) => tracing::info!("settings are read from {}", file.display()),
-        None if config.settings.iter().next().is_none() => tracing::info!(
-            "no settings were given: data in {log_dirs}, listening on {listeners} for this machine alone; see ottla-broker --help"
-        ),
-        None => {}
-    }
-    for notice in notices::of(&config.settings) {
-        notice.log();
-    }
-}
-
-/// Every partition has files, every client a socket: use what the system allows, as Java does.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised to what the system allows");
-    }
+    tracing::info!(version, node_id = config.node_id, listeners, advertised, log_dirs, "{PROGRAM} starts");
+    let without_any = format!(
+        "data in {log_dirs}, listening on {listeners} for this machine alone; see ottla-broker --help"
+    );
+    runner::announce_settings(&config.settings, file, &without_any);
 }

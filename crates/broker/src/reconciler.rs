@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ottla_cluster::config::TopicConfig;
 use ottla_cluster::controller::OFFSETS_TOPIC;
 use ottla_cluster::image::{self, MetadataDelta, MetadataImage, Resource, TopicImage};
-use ottla_cluster::replica::Leadership;
+use ottla_cluster::replica::{Following, Leadership};
 use ottla_partition::partition::{Observer, OpenLog};
 use ottla_partition::{Partition, PartitionKey, TopicSettings};
 use ottla_protocol::ids::{BrokerId, Uuid};
@@ -16,6 +16,7 @@ use crate::config::{BrokerConfig, effective};
 use crate::groups::{Groups, Led};
 use crate::logs::Logs;
 use crate::produce_rules::ProduceRules;
+use crate::replication::Replication;
 use crate::state::now_ms;
 use crate::topics::{ServedTopic, Topics};
 
@@ -25,13 +26,20 @@ pub struct Reconciler {
     topics: Arc<Topics>,
     logs: Arc<Logs>,
     groups: Arc<Groups>,
+    replication: Arc<Replication>,
 }
 
 impl Reconciler {
-    /// Works on `topics`, `logs` and `groups` from now on.
+    /// Works on `topics`, `logs`, `groups` and `replication` from now on.
     #[must_use]
-    pub fn new(config: Arc<BrokerConfig>, topics: Arc<Topics>, logs: Arc<Logs>, groups: Arc<Groups>) -> Self {
-        Self { config, topics, logs, groups }
+    pub fn new(
+        config: Arc<BrokerConfig>,
+        topics: Arc<Topics>,
+        logs: Arc<Logs>,
+        groups: Arc<Groups>,
+        replication: Arc<Replication>,
+    ) -> Self {
+        Self { config, topics, logs, groups, replication }
     }
 
     /// Brings this broker from the image before `delta` to `image`. Blocks on files where topics are deleted.
@@ -69,11 +77,13 @@ impl Reconciler {
         let settings = Arc::new(settings(&config));
         let before = self.topics.get(topic.id);
         let me = BrokerId(self.config.node_id);
+        let mut gone = Vec::new();
         let replicas = topic.partitions.iter().enumerate().map(|(slot, partition)| {
+            let old = before.as_ref().and_then(|before| before.replicas.get(slot)?.clone());
             if !partition.replicas.contains(&me) {
+                gone.extend(old);
                 return None;
             }
-            let old = before.as_ref().and_then(|before| before.replicas.get(slot)?.clone());
             let replica = match old {
                 Some(old) => {
                     old.configure(settings.clone());
@@ -81,7 +91,7 @@ impl Reconciler {
                 }
                 None => self.create(topic, slot, &settings),
             };
-            lead(&replica, partition, &config, me);
+            self.lead_or_follow(&replica, partition, &config, me);
             Some(replica)
         });
         let replicas: Vec<_> = replicas.collect();
@@ -96,6 +106,20 @@ impl Reconciler {
             replicas,
         };
         self.topics.put(Arc::new(served));
+        self.give_up(&gone);
+    }
+
+    /// Replicas that other brokers have in the place of this one.
+    fn give_up(&self, gone: &[Arc<Partition>]) {
+        for partition in gone {
+            self.replication.leave(partition.key().topic_id, partition.key().index);
+            // The log is dropped here: what a reply still sends keeps its own hold on the segment.
+            drop(partition.retire());
+        }
+        if !gone.is_empty() {
+            let keys: Vec<_> = gone.iter().map(|partition| partition.key().clone()).collect();
+            self.logs.delete(&keys);
+        }
     }
 
     /// This broker coordinates the groups of the partitions of `__consumer_offsets` that it leads.
@@ -117,7 +141,35 @@ impl Reconciler {
         let key = PartitionKey { topic: topic.name.clone(), topic_id: topic.id, index };
         let opener: Arc<dyn OpenLog> = self.logs.clone();
         let observer: Arc<dyn Observer> = self.logs.clone();
-        Partition::new(key, BrokerId(self.config.node_id), settings.clone(), opener, observer)
+        let me = BrokerId(self.config.node_id);
+        let partition = Partition::new(key, me, settings.clone(), opener, observer);
+        partition.set_lag_limit(self.replication.lag_ms_max());
+        partition
+    }
+
+    /// What the metadata says of a partition's leader.
+    fn lead_or_follow(
+        &self,
+        replica: &Arc<Partition>,
+        partition: &image::PartitionImage,
+        config: &TopicConfig,
+        me: BrokerId,
+    ) {
+        let key = replica.key();
+        if partition.leader == me {
+            self.replication.leave(key.topic_id, key.index);
+            replica.lead(leadership(partition, config), now_ms());
+        } else if partition.leader.0 >= 0 {
+            let following = Following { leader: partition.leader, epoch: partition.leader_epoch };
+            let before = replica.following();
+            replica.follow(following);
+            if before != Some(following) {
+                self.replication.follow(replica, partition.leader);
+            }
+        } else {
+            self.replication.leave(key.topic_id, key.index);
+            replica.unlead();
+        }
     }
 
     fn delete(&self, ids: &[Uuid]) {
@@ -129,6 +181,7 @@ impl Reconciler {
             }
             for (_, partition) in topic.partitions() {
                 // The log is dropped here: what a reply still sends keeps its own hold on the segment.
+                self.replication.leave(*id, partition.key().index);
                 drop(partition.retire());
                 keys.push(partition.key().clone());
             }
@@ -139,19 +192,14 @@ impl Reconciler {
     }
 }
 
-fn lead(replica: &Arc<Partition>, partition: &image::PartitionImage, config: &TopicConfig, me: BrokerId) {
-    if partition.leader != me {
-        replica.unlead();
-        return;
-    }
-    let leadership = Leadership {
+fn leadership(partition: &image::PartitionImage, config: &TopicConfig) -> Leadership {
+    Leadership {
         epoch: partition.leader_epoch,
         partition_epoch: partition.partition_epoch,
         replicas: partition.replicas.clone(),
         isr: partition.isr.clone(),
         min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
-    };
-    replica.lead(leadership, now_ms());
+    }
 }
 
 fn settings(config: &TopicConfig) -> TopicSettings {

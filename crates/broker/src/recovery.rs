@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ottla_cluster::image::MetadataImage;
+use ottla_cluster::image::{MetadataImage, TopicImage};
 use ottla_partition::Partition;
+use ottla_protocol::ids::BrokerId;
 use ottla_storage::names::TopicPartition;
 
 use crate::logs::Logs;
@@ -16,11 +17,15 @@ use crate::topics::Topics;
 /// How often a long recovery says how far it is.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Sets aside the directories of partitions that the metadata does not know, or of a topic that was deleted and made again.
-pub fn set_aside_strangers(logs: &Logs, image: &MetadataImage) {
+/// Sets aside the directories of partitions that the metadata does not know, or of a topic that was deleted and made again, or that other
+/// brokers have by now.
+pub fn set_aside_strangers(logs: &Logs, image: &MetadataImage, me: BrokerId) {
     for name in logs.known() {
         let slot = usize::try_from(name.partition).unwrap_or(usize::MAX);
-        let topic = image.topic_by_name(&name.topic).filter(|topic| slot < topic.partitions.len());
+        let is_here = |topic: &&Arc<TopicImage>| {
+            topic.partitions.get(slot).is_some_and(|partition| partition.replicas.contains(&me))
+        };
+        let topic = image.topic_by_name(&name.topic).filter(is_here);
         if topic.is_none_or(|topic| logs.is_of_another_topic(&name, topic.id)) {
             logs.set_aside(&name);
         }

@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use ottla_coordinator::{CoordinatorHandle, OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
+use ottla_cluster::features::Features;
+use ottla_coordinator::{CoordinatorHandle, RequestError};
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::broker_registration::{
     BrokerRegistrationRequest, Feature, Listener as RegisteredListener,
 };
 use ottla_protocol::ids::Uuid;
+use tokio::time::Instant;
 
 use crate::BrokerConfig;
 use crate::config::SecurityProtocol;
+use crate::limits::{START_RETRY_PAUSE, WAIT_NOTICE_INTERVAL};
 
 /// The request that registers this process. `listening` are the bound addresses by listener name: an advertised port of 0
 /// means the bound one. `previous_epoch` is that of the life before, when it ended in order.
@@ -34,18 +37,19 @@ pub fn request(
             ..Default::default()
         }
     });
-    let feature = Feature {
-        name: OTTLA_FEATURE.into(),
-        min_supported_version: OTTLA_FEATURE_LEVEL,
-        max_supported_version: OTTLA_FEATURE_LEVEL,
+    let known = Features::known();
+    let features = known.iter().map(|(name, levels)| Feature {
+        name: name.into(),
+        min_supported_version: levels.min,
+        max_supported_version: levels.max,
         ..Default::default()
-    };
+    });
     BrokerRegistrationRequest {
         broker_id: config.node_id,
         cluster_id: cluster_id.into(),
         incarnation_id: crate::broker::random_id(),
         listeners: listeners.collect(),
-        features: vec![feature],
+        features: features.collect(),
         rack: config.rack.as_deref().map(Into::into),
         log_dirs: directory_ids.to_vec(),
         previous_broker_epoch: previous_epoch.unwrap_or(-1),
@@ -63,16 +67,70 @@ fn security_protocol_code(protocol: SecurityProtocol) -> i16 {
     }
 }
 
-/// Registers, and gives back the broker's epoch.
+/// Registers, and gives back the broker's epoch. Asks until there is an answer: coordinators may be about to start, and a process that
+/// was killed is not known to be dead at once.
 ///
 /// # Errors
 /// The controller refused, or could not write its log.
-pub async fn register(handle: &CoordinatorHandle, request: BrokerRegistrationRequest) -> anyhow::Result<i64> {
-    let decided = handle.register_broker(request).await.context("registering with the controller")?;
-    match ErrorCode::from_code(decided.response.error_code) {
-        Some(ErrorCode::None) => Ok(decided.response.broker_epoch),
-        code => {
-            anyhow::bail!("the controller refused this broker: {}", code.map_or("unknown", ErrorCode::name))
+pub async fn register(
+    handle: &CoordinatorHandle,
+    request: &BrokerRegistrationRequest,
+) -> anyhow::Result<i64> {
+    let mut notice = Patience::default();
+    loop {
+        let why = match handle.register_broker(request.clone()).await {
+            Ok(decided) => match ErrorCode::from_code(decided.response.error_code) {
+                Some(ErrorCode::None) => return Ok(decided.response.broker_epoch),
+                Some(ErrorCode::DuplicateBrokerRegistration) => {
+                    "another process with this node.id is alive, or was until a moment ago".to_owned()
+                }
+                Some(ErrorCode::UnsupportedVersion) => {
+                    let levels = Features::known();
+                    let levels: Vec<_> =
+                        levels.iter().map(|(name, levels)| format!("{name} {levels}")).collect();
+                    anyhow::bail!(
+                        "this broker is too old or too new for the cluster: it works with {}, and the cluster has finalized \
+                         another level",
+                        levels.join(", ")
+                    )
+                }
+                code => {
+                    let code = code.map_or("unknown", ErrorCode::name);
+                    anyhow::bail!("the controller refused this broker: {code}")
+                }
+            },
+            Err(error) if is_passing(&error) => error.to_string(),
+            Err(error) => return Err(error).context("registering with the controller"),
+        };
+        notice.wait("registering with the controller", &why).await;
+    }
+}
+
+/// Whether the same request may be answered a little later.
+pub fn is_passing(error: &RequestError) -> bool {
+    match error {
+        RequestError::NotLeader | RequestError::LeadershipLost | RequestError::TimedOut => true,
+        RequestError::Stopped
+        | RequestError::Fenced(_)
+        | RequestError::NoSpace
+        | RequestError::OtherCluster(_)
+        | RequestError::Unwritable(_) => false,
+    }
+}
+
+/// Waits between tries, and tells of them now and then.
+#[derive(Default)]
+pub struct Patience {
+    told: Option<Instant>,
+}
+
+impl Patience {
+    /// Waits a little before `what` is tried again. Cancel-safe.
+    pub async fn wait(&mut self, what: &str, why: &str) {
+        if self.told.is_none_or(|told| told.elapsed() >= WAIT_NOTICE_INTERVAL) {
+            self.told = Some(Instant::now());
+            tracing::info!(why, "{what}: waiting");
         }
+        tokio::time::sleep(START_RETRY_PAUSE).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ottla_cluster::image::{MetadataImage, TopicImage};
+use ottla_cluster::image::{BrokerImage, MetadataImage, TopicImage};
 use ottla_partition::Partition;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::ids::BrokerId;
@@ -17,6 +17,7 @@ use crate::groups::Groups;
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::producer_ids::ProducerIds;
+use crate::replication::leading::FollowerSessions;
 use crate::topics::{ServedTopic, Topics};
 
 /// The broker, as a handler sees it.
@@ -33,6 +34,8 @@ pub struct State {
     pub control: Control,
     /// The groups coordinated here.
     pub groups: Arc<Groups>,
+    /// Sessions of followers.
+    pub followers: FollowerSessions,
     /// Incremental fetch sessions.
     pub sessions: FetchSessions,
     /// Ids for idempotent producers.
@@ -54,6 +57,8 @@ pub struct NodeEndpoint {
     pub port: i32,
     /// The broker's rack.
     pub rack: Option<String>,
+    /// Whether it may not lead anything now.
+    pub fenced: bool,
 }
 
 impl State {
@@ -108,17 +113,23 @@ impl State {
     /// Brokers that are not fenced, at the address of `listener`.
     #[must_use]
     pub fn endpoints(&self, image: &MetadataImage, listener: &str) -> Vec<NodeEndpoint> {
-        let live = image.brokers().filter(|broker| !broker.fenced);
-        live.filter_map(|broker| {
+        self.all_endpoints(image, listener).into_iter().filter(|broker| !broker.fenced).collect()
+    }
+
+    /// All registered brokers, at the address of `listener`.
+    #[must_use]
+    pub fn all_endpoints(&self, image: &MetadataImage, listener: &str) -> Vec<NodeEndpoint> {
+        let at = |broker: &Arc<BrokerImage>| {
             let endpoint = broker.endpoints.iter().find(|endpoint| endpoint.name == listener)?;
             Some(NodeEndpoint {
                 id: broker.id,
                 host: endpoint.host.clone(),
                 port: i32::from(endpoint.port),
                 rack: broker.rack.clone(),
+                fenced: broker.fenced,
             })
-        })
-        .collect()
+        };
+        image.brokers().filter_map(at).collect()
     }
 
     /// Creates topics with the broker's defaults, for clients that use a topic before it exists. Returns those that were

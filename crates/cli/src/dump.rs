@@ -1,5 +1,7 @@
 //! `ottla dump`: arguments in, the dump crate does the work.
 
+pub mod options;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
@@ -17,7 +19,8 @@ use ottla_dump::session::Sessions;
 use ottla_dump::show::Pasted;
 use tokio_util::sync::CancellationToken;
 
-use crate::options::{DumpCommand, FileArgs, FilterArgs, HexArgs, Output, PcapArgs, ProxyArgs, ShowArgs};
+use crate::options::Output;
+use options::{DumpCommand, FileArgs, FilterArgs, HexArgs, PcapArgs, ProxyArgs, ShowArgs};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -26,17 +29,17 @@ const BUFFER_BYTES: usize = 256 << 10;
 const DAMAGED: u8 = 1;
 
 /// Runs the command; gives its exit code.
-pub fn run(command: DumpCommand) -> Result<ExitCode> {
+pub fn run(command: DumpCommand, output: Output) -> Result<ExitCode> {
     match command {
-        DumpCommand::File(args) => files(args),
-        DumpCommand::Proxy(args) => proxy(args),
-        DumpCommand::Pcap(args) => pcap(args),
-        DumpCommand::Hex(args) => pasted(&args),
+        DumpCommand::File(args) => files(args, output),
+        DumpCommand::Proxy(args) => proxy(args, output),
+        DumpCommand::Pcap(args) => pcap(args, output),
+        DumpCommand::Hex(args) => pasted(&args, output),
     }
 }
 
-fn printer(show: &ShowArgs) -> Printer {
-    let format = match show.output {
+fn printer(show: &ShowArgs, output: Output) -> Printer {
+    let format = match output {
         Output::Text => Format::Text { hex: show.hex },
         Output::Json => Format::Json,
     };
@@ -65,8 +68,8 @@ fn filter(args: FilterArgs) -> Result<Filter> {
     })
 }
 
-fn proxy(args: ProxyArgs) -> Result<ExitCode> {
-    let printer = printer(&args.show);
+fn proxy(args: ProxyArgs, output: Output) -> Result<ExitCode> {
+    let printer = printer(&args.show, output);
     let sessions = Sessions::new(filter(args.filter)?, args.show.show_secrets);
     let recording = match &args.record {
         None => None,
@@ -112,8 +115,8 @@ async fn stop_on_signals(stop: CancellationToken) -> io::Result<()> {
     Ok(())
 }
 
-fn files(args: FileArgs) -> Result<ExitCode> {
-    let mut printer = printer(&args.show);
+fn files(args: FileArgs, output: Output) -> Result<ExitCode> {
+    let mut printer = printer(&args.show, output);
     let kind = match &args.kind {
         None => None,
         Some(name) => Some(Kind::named(name).with_context(|| format!("--as {name}: there is no such kind"))?),
@@ -128,8 +131,8 @@ fn files(args: FileArgs) -> Result<ExitCode> {
     Ok(exit_code(is_whole))
 }
 
-fn pcap(args: PcapArgs) -> Result<ExitCode> {
-    let mut printer = printer(&args.show);
+fn pcap(args: PcapArgs, output: Output) -> Result<ExitCode> {
+    let mut printer = printer(&args.show, output);
     let sessions = Sessions::new(filter(args.filter)?, args.show.show_secrets);
     let follower = Follower::new(sessions, args.port, &mut printer);
     let name = || args.file.display().to_string();
@@ -142,7 +145,7 @@ fn pcap(args: PcapArgs) -> Result<ExitCode> {
     Ok(exit_code(is_whole))
 }
 
-fn pasted(args: &HexArgs) -> Result<ExitCode> {
+fn pasted(args: &HexArgs, output: Output) -> Result<ExitCode> {
     let what = match (&args.response_to, &args.message) {
         (Some(text), _) => Pasted::response_to(text)
             .with_context(|| format!("--response-to {text}: say API:VERSION, for example Metadata:9"))?,
@@ -154,7 +157,7 @@ fn pasted(args: &HexArgs) -> Result<ExitCode> {
     let mut text = String::new();
     io::stdin().take(HEX_TEXT_BYTES_MAX as u64).read_to_string(&mut text).context("standard input")?;
     let bytes = hex::parse(&text)?;
-    let mut printer = printer(&args.show);
+    let mut printer = printer(&args.show, output);
     let is_whole = what.show(&bytes, args.show.show_secrets, &mut printer)?;
     printer.flush()?;
     Ok(exit_code(is_whole))

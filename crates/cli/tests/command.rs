@@ -104,3 +104,46 @@ fn whoever_reads_may_stop_early() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "");
 }
+
+#[test]
+fn every_subcommand_has_help_a_completion_and_a_manual_page() {
+    let commands =
+        ["topic", "produce", "consume", "group", "config", "cluster", "bench", "health", "dump", "profile"];
+    let script = text(&run(&["completions", "bash"], "").stdout);
+    let directory = tempfile::tempdir().unwrap();
+    let pages = run(&["man", "--directory", directory.path().to_str().unwrap()], "");
+    assert!(pages.status.success());
+    for command in commands {
+        let help = run(&[command, "--help"], "");
+        assert!(help.status.success() && text(&help.stdout).contains("--bootstrap"), "{command}");
+        assert!(
+            script.contains(&format!("ottla__subcmd__{command}"))
+                || script.contains(&format!("ottla__{command}")),
+            "{command}"
+        );
+        let page = std::fs::read_to_string(directory.path().join(format!("ottla-{command}.1"))).unwrap();
+        assert!(page.contains(&format!("ottla-{command}")), "{command}");
+    }
+    for shell in ["zsh", "fish", "powershell", "elvish"] {
+        assert!(run(&["completions", shell], "").stdout.len() > 1000, "{shell}");
+    }
+}
+
+#[test]
+fn profiles_come_from_a_file_and_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.toml");
+    let shown = |file: &str| {
+        std::fs::write(&path, file).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+        command.args(["profile", "--output", "json"]).env("OTTLA_CONFIG", &path);
+        command.env_remove("OTTLA_PROFILE").output().unwrap()
+    };
+    let good = shown("default-profile = \"p\"\n[profiles.p]\nbootstrap = \"x:1\"\n");
+    let row: Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!((&row["profile"], &row["bootstrap"]), (&"p".into(), &"x:1".into()));
+    assert_eq!(row["is_default"], true);
+    let bad = shown("[profiles.p]\nbootstap = \"x:1\"\n");
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(text(&bad.stderr).contains("unknown field `bootstap`"), "{}", text(&bad.stderr));
+}

@@ -49,7 +49,8 @@ pub(crate) async fn ask<Q: Message, R: Message>(
     versions: (i16, i16),
     judge: impl Fn(&R) -> Result<(), Error>,
 ) -> Result<R, Error> {
-    let mut retries = Retries::new(format!("{} of group {group}", Q::NAME), client.call_max());
+    let mut retries =
+        Retries::new(format!("{} of group {group}", Q::NAME.trim_end_matches("Request")), client.call_max());
     loop {
         let answer = match find(client, group).await {
             Ok(broker) => client.call_broker(broker, request, versions).await,

@@ -28,7 +28,7 @@ pub enum Error {
         source: ClientError,
     },
     /// The deadline passed while the same was tried again and again.
-    #[error("{what} did not succeed within {after:?}; last: {last}")]
+    #[error("{what} did not succeed within {after:.1?}; last: {last}")]
     TimedOut {
         /// What was tried.
         what: String,
@@ -39,7 +39,8 @@ pub enum Error {
     },
     /// The broker and this crate have no version of an API in common.
     #[error(
-        "broker {broker} serves {api} in versions {served:?}, needed are {needed:?}: upgrade the older side"
+        "broker {broker} {}, needed is one of {} to {}: upgrade the older side",
+        serves(api, *served), needed.0, needed.1
     )]
     Unsupported {
         /// Host and port.
@@ -222,6 +223,14 @@ pub(crate) fn check(code: i16, error: impl FnOnce(ErrorCode) -> Error) -> Result
     match code_of(code) {
         ErrorCode::None => Ok(()),
         code => Err(error(code)),
+    }
+}
+
+fn serves(api: &str, served: Option<(i16, i16)>) -> String {
+    let api = api.trim_end_matches("Request");
+    match served {
+        None => format!("does not serve {api}"),
+        Some((first, last)) => format!("serves {api} in versions {first} to {last}"),
     }
 }
 

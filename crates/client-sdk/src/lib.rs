@@ -40,8 +40,8 @@ mod record;
 mod retry;
 
 pub use admin::{
-    Admin, ClusterInfo, ConfigChange, ConfigEntry, DescribedGroup, GroupListing, GroupMember, LogDirectory,
-    NewTopic, Resource,
+    Admin, ClusterInfo, ConfigChange, ConfigEntry, DescribedGroup, GroupEvent, GroupExplanation,
+    GroupListing, GroupMember, LogDirectory, NewTopic, PartitionExplanation, Quorum, QuorumNode, Resource,
 };
 pub use client::{Client, ClientOptions};
 pub use connection::Security;

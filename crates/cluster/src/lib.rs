@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod controller;
+pub mod features;
 pub mod groups;
 pub mod image;
 pub mod limits;

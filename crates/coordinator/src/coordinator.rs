@@ -1,43 +1,35 @@
-//! The coordinator as a whole: opens what is on disk, leads, and is stopped by its owner.
+//! The coordinator as a whole: opens what is on disk, takes its place in the quorum, and is stopped by its owner.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ottla_cluster::config::ConfigMap;
 use ottla_cluster::controller::{METADATA_TOPIC, Settings};
-use ottla_cluster::image::MetadataRecord;
-use ottla_protocol::generated::records::quorum::VotersVoter;
-use ottla_protocol::generated::records::{FeatureLevelRecord, VotersRecord};
+use ottla_cluster::image::MetadataImage;
 use ottla_protocol::ids::Uuid;
-use ottla_protocol::wire::{Message, Str};
 use ottla_storage::files::Files;
+use ottla_transport::server::Listener;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Command, Driver};
-use crate::entry::{EntryError, EntryKind, LogEntry};
 use crate::error::{OpenError, RequestError};
 use crate::feed::Published;
+use crate::founding::{self, Seeker};
 use crate::handle::CoordinatorHandle;
-use crate::hard_state::{FILE_NAME, FIRST_TERM, HardState};
 use crate::limits::{KEPT_ENTRIES, QUEUE_REQUESTS_MAX, SNAPSHOT_BYTES, SNAPSHOT_ENTRIES};
-use crate::metadata_log::MetadataLog;
-use crate::raft::VoterId;
-use crate::raft::disk::Disk;
-use crate::raft::machine::{Machine, Shared};
-use crate::raft::network::Alone;
-use crate::raft::quorum::{Opened, Quorum};
-use crate::raft::recovery;
-use crate::raft::snapshot::{self, Snapshot};
-use crate::reserve::Reserve;
+use crate::local::Local;
+use crate::opening::{Opening, Role, Standing};
+use crate::raft::VoterEndpoint;
+use crate::raft::network::Peers;
+use crate::raft::quorum::Quorum;
+use crate::raft::steward::Steward;
+use crate::server::{self, ServerState};
 
 /// Name of the metadata log's directory.
 pub const LOG_DIRECTORY: &str = "__cluster_metadata-0";
-/// The feature whose level says what the nodes of a cluster may write to each other and to disk.
-pub const OTTLA_FEATURE: &str = "ottla.version";
-/// The level that a new cluster begins with, and the highest that this program knows.
-pub const OTTLA_FEATURE_LEVEL: i16 = 1;
 
 /// What a coordinator is started with.
 pub struct CoordinatorOptions {
@@ -45,20 +37,59 @@ pub struct CoordinatorOptions {
     pub files: Arc<dyn Files>,
     /// The data directory that holds the metadata log. Its lock is its owner's business.
     pub dir: PathBuf,
-    /// `cluster.id` of the directory's `meta.properties`.
-    pub cluster_id: String,
+    /// `cluster.id` of the directory's `meta.properties`. `None` where there is no such file yet: then the quorum says which cluster
+    /// it is ([`CoordinatorHandle::cluster_id`]), or a new one gets an id that is drawn.
+    pub cluster_id: Option<String>,
     /// `node.id`.
     pub node_id: i32,
-    /// `directory.id` of the directory's `meta.properties`.
+    /// `directory.id` of the directory's `meta.properties`, or a fresh one where there is no such file yet.
     pub directory_id: Uuid,
     /// The broker's values that are set at the start, valid.
     pub config: ConfigMap,
     /// When snapshots are made, and how much of the log stays nevertheless.
     pub snapshots: SnapshotLimits,
+    /// The controller listeners, bound. None where nobody else is to reach this node.
+    pub listeners: Vec<Listener>,
+    /// Where others reach those listeners, the one for the quorum first.
+    pub advertised: Vec<VoterEndpoint>,
+    /// How the quorum is found.
+    pub quorum: QuorumOptions,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Milliseconds since some moment, never going back: by it brokers are judged silent.
+    pub monotonic: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Random numbers.
     pub entropy: Box<dyn FnMut() -> u64 + Send>,
+}
+
+/// How a node with an empty directory comes to its quorum. One that is a member knows the others from its log, and looks for them at
+/// these addresses too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QuorumOptions {
+    /// It founds a quorum of one, which others may join.
+    #[default]
+    Alone,
+    /// `controller.quorum.voters`: those of them that are empty found the quorum together.
+    Voters(Vec<StaticVoter>),
+    /// `controller.quorum.bootstrap.servers`: it joins a running quorum that is reached there. Where all of them are this node itself, it
+    /// founds a quorum of one.
+    Bootstrap {
+        /// `host:port` each.
+        servers: Vec<String>,
+        /// `controller.quorum.auto.join.enable`: whether it may become a voter without an administrator.
+        auto_join: bool,
+    },
+}
+
+/// One entry of `controller.quorum.voters`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticVoter {
+    /// `node.id`.
+    pub id: i32,
+    /// Host of its controller listener.
+    pub host: String,
+    /// Port.
+    pub port: u16,
 }
 
 /// How long the metadata log gets.
@@ -91,12 +122,16 @@ impl CoordinatorOptions {
         Self {
             files,
             dir,
-            cluster_id,
+            cluster_id: Some(cluster_id),
             node_id,
             directory_id,
             config: ConfigMap::new(),
             snapshots: SnapshotLimits::default(),
+            listeners: Vec::new(),
+            advertised: Vec::new(),
+            quorum: QuorumOptions::default(),
             clock: Arc::new(system_clock),
+            monotonic: monotonic_clock(),
             entropy: Box::new(system_entropy),
         }
     }
@@ -106,45 +141,55 @@ impl CoordinatorOptions {
 #[derive(Debug)]
 pub struct Coordinator {
     queue: mpsc::Sender<Command>,
+    stop: CancellationToken,
+    /// This node's place in the quorum.
+    #[cfg(test)]
+    pub(crate) seat: Arc<crate::raft::seat::Seat>,
+    /// Ends the thread wherever it is.
+    #[cfg(test)]
+    killed: CancellationToken,
     thread: Option<JoinHandle<Result<(), RequestError>>>,
 }
 
 impl Coordinator {
-    /// Opens the metadata log, founding the cluster when there is none, replays it, and joins the quorum; one who is alone in it
-    /// leads. When it returns, requests are served. Blocks for the reading and a few syncs.
+    /// Opens the metadata log and takes this node's place in the quorum. One who is alone in it leads it when this returns, and requests
+    /// are served. Others serve their listeners then, and look for each other; requests wait until they have joined. Blocks for the
+    /// reading and a few syncs.
     ///
     /// # Errors
-    /// When something on disk is not what it should be, or cannot be written.
+    /// When something on disk is not what it should be, or cannot be written, or the options cannot make a quorum.
     pub fn start(options: CoordinatorOptions) -> Result<(Self, CoordinatorHandle), OpenError> {
-        let settings = Settings::new(options.cluster_id.clone(), options.config.clone());
-        let (opened, entropy) = open(options)?;
-        let published = opened.machine.published.clone();
+        let (opening, standing) = Opening::begin(options)?;
+        let published = Arc::new(Published::new(MetadataImage::default()));
+        let seat = Arc::new(opening.seat(&standing));
         let (sender, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let local = Local { queue: sender.clone(), published: published.clone(), seat: seat.clone() };
+        let handle = CoordinatorHandle::new(local.clone());
+        let stop = CancellationToken::new();
         let (joined, joining) = std::sync::mpsc::channel();
-        let shown = published.clone();
+        let life = Life { local, queue, stop: stop.clone(), joined: Some(joined) };
+        // Consensus has a thread of its own: what stalls brokers must not cost a healthy node its place.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let killed = CancellationToken::new();
+        let until_killed = killed.clone();
         let run = move || {
-            // Consensus has a thread of its own: what stalls brokers must not cost a healthy node its place.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            let started = runtime.map_err(OpenError::from).and_then(|runtime| {
-                let quorum = runtime.block_on(Quorum::start(opened, Alone))?;
-                Ok((runtime, quorum))
-            });
-            let (runtime, quorum) = match started {
-                Ok(started) => started,
-                Err(error) => {
-                    joined.send(Err(error)).expect("it waits below");
-                    return Ok(());
-                }
-            };
-            joined.send(Ok(())).expect("it waits below");
-            let driver =
-                Driver { quorum, settings, published: shown, queue, entropy, fenced: None, next: None };
-            runtime.block_on(driver.run())
+            let lived = until_killed.run_until_cancelled(life.run(opening, standing));
+            runtime.block_on(lived).unwrap_or(Ok(()))
         };
         let thread = Some(std::thread::Builder::new().name("metadata".to_owned()).spawn(run)?);
         joining.recv().unwrap_or_else(|_| Err(OpenError::Raft("its thread panicked".to_owned())))?;
-        let handle = CoordinatorHandle::new(sender.clone(), published);
-        Ok((Self { queue: sender, thread }, handle))
+        Ok((
+            Self {
+                queue: sender,
+                stop,
+                #[cfg(test)]
+                seat,
+                #[cfg(test)]
+                killed,
+                thread,
+            },
+            handle,
+        ))
     }
 
     /// Decides what is queued, closes the log in order and ends the thread. Blocks. Requests that come later are refused.
@@ -155,8 +200,17 @@ impl Coordinator {
         self.join()
     }
 
+    /// Ends the thread as if the process were killed: nothing is handed over or closed in order.
+    #[cfg(test)]
+    pub(crate) fn kill(mut self) {
+        self.killed.cancel();
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_some_and(|ended| ended.is_ok()), "it panicked");
+    }
+
     fn join(&mut self) -> Result<(), RequestError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
+        self.stop.cancel();
         let mut stop = Command::Stop;
         // A full queue is being worked off, so that this ends; a closed one belongs to a thread that has ended.
         while let Err(mpsc::error::TrySendError::Full(back)) = self.queue.try_send(stop) {
@@ -177,117 +231,117 @@ impl Drop for Coordinator {
     }
 }
 
-pub(crate) type Entropy = Box<dyn FnMut() -> u64 + Send>;
-
-/// Reads what is on disk; a directory that never belonged to a cluster founds one.
-pub(crate) fn open(options: CoordinatorOptions) -> Result<(Opened, Entropy), OpenError> {
-    let dir = options.dir.join(LOG_DIRECTORY);
-    let now_ms = (options.clock)();
-    let me = VoterId { id: options.node_id, directory_id: options.directory_id };
-    let found = HardState::read(&options.files, &dir)?;
-    let first_start = found.is_none();
-    let hard_state = match found {
-        Some(state) => known_node(state, &options)?,
-        None => found_cluster(&options, &dir)?,
-    };
-    let mut log = MetadataLog::open(&options.files, dir.clone(), &hard_state, now_ms)?;
-    if first_start && (log.end() > 0 || snapshot::exists(&options.files, &dir)?) {
-        return Err(OpenError::StateMissing(dir.join(FILE_NAME)));
-    }
-    if first_start {
-        hard_state.write_unsynced(&options.files, &dir)?;
-    }
-    if hard_state.is_founder() {
-        write_first_entries(&mut log, &options, hard_state.term, now_ms)?;
-    }
-    let current =
-        Snapshot::read(&options.files, &dir).map_err(|(path, error)| OpenError::Snapshot { path, error })?;
-    let (replayed, grown) = recovery::replay(&log, current.as_ref(), &hard_state, me)?;
-    let view = Mutex::new(recovery::view(&log, &hard_state)?);
-    let published = Arc::new(Published::new(replayed.image.clone()));
-    let shared = Arc::new(Shared::new(options.files.clone(), dir.clone(), current));
-    let committed = replayed.last;
-    let limits = options.snapshots;
-    let machine = Machine { replayed, published, shared, grown, limits };
-    let disk = Disk {
-        reserve: Reserve::new(options.files.clone(), &options.dir),
-        files: options.files,
-        dir,
-        log,
-        hard_state,
-        clock: options.clock,
-        view: Arc::new(view),
-        staged: None,
-    };
-    Ok((Opened { me, cluster_id: options.cluster_id, disk, machine, committed }, options.entropy))
+/// What the thread needs from its beginning to its end.
+struct Life {
+    local: Local,
+    queue: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+    /// Told once, when the owner may go on.
+    joined: Option<std::sync::mpsc::Sender<Result<(), OpenError>>>,
 }
 
-fn known_node(state: HardState, options: &CoordinatorOptions) -> Result<HardState, OpenError> {
-    let name =
-        |cluster: &str, node: i32, directory: &str| format!("node {node} ({directory}) of cluster {cluster}");
-    let own = name(&options.cluster_id, options.node_id, &options.directory_id.to_string());
-    let found = name(&state.cluster_id, state.node_id, &state.directory_id);
-    if own == found { Ok(state) } else { Err(OpenError::OtherNode { found, own }) }
-}
-
-/// The state of a node that founds a cluster: it votes for itself, and that is a majority.
-fn found_cluster(options: &CoordinatorOptions, dir: &std::path::Path) -> Result<HardState, OpenError> {
-    options.files.create_dir_all(dir)?;
-    options.files.sync_dir(&options.dir)?;
-    Ok(HardState {
-        cluster_id: options.cluster_id.clone(),
-        node_id: options.node_id,
-        directory_id: options.directory_id.to_string(),
-        term: FIRST_TERM,
-        voted_id: options.node_id,
-        voted_directory_id: options.directory_id.to_string(),
-        committed: -1,
-        vote_granted: Some(true),
-        purged: None,
-    })
-}
-
-/// The first entries of a cluster: who votes, then the finalized features. A crash may have left none, or the first alone.
-fn write_first_entries(
-    log: &mut MetadataLog,
-    options: &CoordinatorOptions,
-    term: i32,
-    now_ms: i64,
-) -> Result<(), OpenError> {
-    let broken = |index: i64| move |error: EntryError| OpenError::Entry { index, error };
-    let mut kinds = Vec::new();
-    if log.end() == 0 {
-        let voter = VotersVoter {
-            voter_id: options.node_id,
-            voter_directory_id: options.directory_id,
-            ..VotersVoter::default()
+impl Life {
+    async fn run(mut self, mut opening: Opening, standing: Standing) -> Result<(), RequestError> {
+        let listeners = std::mem::take(&mut opening.options.listeners);
+        let server_stop = CancellationToken::new();
+        let state = ServerState::new(self.local.clone());
+        let server = match server::start(listeners, state, server_stop.clone()) {
+            Ok(server) => server,
+            Err(error) => return self.tell(Err(error.into())),
         };
-        let voters = VotersRecord { voters: vec![voter], ..VotersRecord::default() };
-        let voters = voters.encode(0).map_err(EntryError::from).map_err(broken(0))?;
-        kinds.push(EntryKind::Membership(vec![voters]));
+        let seat = self.local.seat.clone();
+        let ended = self.take_place(opening, standing).await;
+        seat.close();
+        server_stop.cancel();
+        server.join().await;
+        ended
     }
-    if log.end() <= 1 {
-        let name = Str::from_static(OTTLA_FEATURE);
-        let level =
-            FeatureLevelRecord { name, feature_level: OTTLA_FEATURE_LEVEL, ..FeatureLevelRecord::default() };
-        let record =
-            MetadataRecord::from(level).encode().map_err(|error| OpenError::Record { index: 1, error })?;
-        kinds.push(EntryKind::Records(vec![record]));
+
+    /// Tells the owner how the start went, once. What goes wrong later ends the coordinator.
+    fn tell(&mut self, started: Result<(), OpenError>) -> Result<(), RequestError> {
+        match (self.joined.take(), started) {
+            (Some(joined), started) => joined.send(started).expect("it waits"),
+            (None, Ok(())) => {}
+            (None, Err(error)) => {
+                tracing::error!(%error, "the metadata quorum cannot be joined");
+                return Err(RequestError::Fenced(error.to_string()));
+            }
+        }
+        Ok(())
     }
-    if kinds.is_empty() {
-        return Ok(());
+
+    /// Finds the quorum, joins it, and serves until the end.
+    async fn take_place(mut self, mut opening: Opening, standing: Standing) -> Result<(), RequestError> {
+        let quorum_options = opening.options.quorum.clone();
+        let config = opening.options.config.clone();
+        let published = self.local.published.clone();
+        let monotonic = opening.options.monotonic.clone();
+        let opened = match standing {
+            Standing::Member(state) => opening.remain_member(state, published),
+            Standing::Empty if quorum_options == QuorumOptions::Alone => {
+                let voters = [(opening.me, opening.node())].into();
+                let role = Role::Founder { cluster_id: opening.new_cluster_id(), voters };
+                opening.become_member(role, published)
+            }
+            Standing::Empty | Standing::Wiped { .. } => {
+                self.tell(Ok(()))?;
+                let Some(role) = self.seek(&mut opening, quorum_options.clone(), standing).await else {
+                    return Ok(());
+                };
+                tracing::info!(node = %opening.me, ?role, "found the metadata quorum");
+                opening.become_member(role, published)
+            }
+        };
+        let (opened, entropy) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.tell(Err(error)),
+        };
+        let cluster_id = opened.cluster_id.clone();
+        let peers = Peers { seat: self.local.seat.clone(), cluster_id: cluster_id.clone() };
+        let quorum = match Quorum::start(opened, peers).await {
+            Ok(quorum) => quorum.stop_with(self.stop.clone()),
+            Err(error) => return self.tell(Err(error)),
+        };
+        self.local.seat.open(quorum.raft.clone());
+        self.local.seat.belong(&cluster_id);
+        self.tell(Ok(()))?;
+        let addresses = founding::addresses(&quorum_options, self.local.seat.me.id);
+        let is_willing = match quorum_options {
+            QuorumOptions::Alone | QuorumOptions::Voters(_) => true,
+            QuorumOptions::Bootstrap { auto_join, .. } => auto_join,
+        };
+        let steward = Steward::new(self.local.seat.clone(), self.local.queue.clone(), addresses, is_willing);
+        let steward = tokio::spawn(steward.run(self.stop.clone()));
+        let settings = Settings::new(cluster_id, config);
+        let Self { local, queue, stop, .. } = self;
+        let driver = Driver::new(quorum, &local, settings, queue, entropy, monotonic);
+        let ended = driver.run().await;
+        stop.cancel();
+        // One that panicked has said so.
+        steward.await.ok();
+        ended
     }
-    for (index, kind) in (log.end()..).zip(kinds) {
-        let entry = LogEntry { index, term, node_id: options.node_id, kind };
-        let (header, payload) = entry.encode(now_ms).map_err(broken(index))?;
-        log.append(&header, &payload, now_ms)?;
+
+    /// The role that this node gets; `None` when it is stopped before.
+    async fn seek(&self, opening: &mut Opening, quorum: QuorumOptions, standing: Standing) -> Option<Role> {
+        let seeker = Seeker {
+            seat: self.local.seat.clone(),
+            quorum,
+            new_cluster_id: opening.new_cluster_id(),
+            is_wiped: matches!(standing, Standing::Wiped { .. }),
+        };
+        self.stop.run_until_cancelled(seeker.seek()).await
     }
-    Ok(log.sync()?)
 }
 
 fn system_clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn monotonic_clock() -> Arc<dyn Fn() -> i64 + Send + Sync> {
+    let began = tokio::time::Instant::now();
+    Arc::new(move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
 fn system_entropy() -> u64 {

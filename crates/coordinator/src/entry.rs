@@ -82,6 +82,20 @@ impl LogEntry {
     /// # Errors
     /// When it is too large for a batch.
     pub fn encode(&self, now_ms: i64) -> Result<(BatchHeader, Bytes), EntryError> {
+        let value = self.encode_value()?;
+        let mut builder = Builder::new(Compression::None)
+            .base_offset(Offset(self.index))
+            .leader_epoch(LeaderEpoch(self.term));
+        builder.append(now_ms, Some(&ENTRY_VERSION.to_be_bytes()), Some(&value), &[])?;
+        let batch = Bytes::from(builder.finish()?);
+        Ok((BatchHeader::parse(&batch)?, batch.slice(HEADER_BYTES..)))
+    }
+
+    /// The entry without its place: a `RaftLogEntry` in the one version.
+    ///
+    /// # Errors
+    /// When it is too large.
+    pub fn encode_value(&self) -> Result<Bytes, EntryError> {
         let (kind, payload) = match &self.kind {
             EntryKind::Blank => (BLANK, Vec::new()),
             EntryKind::Records(records) => (RECORDS, records.clone()),
@@ -89,13 +103,25 @@ impl LogEntry {
         };
         let (term, node_id) = (i64::from(self.term), self.node_id);
         let entry = RaftLogEntry { term, node_id, kind, payload, ..RaftLogEntry::default() };
-        let value = entry.encode(ENTRY_VERSION)?;
-        let mut builder = Builder::new(Compression::None)
-            .base_offset(Offset(self.index))
-            .leader_epoch(LeaderEpoch(self.term));
-        builder.append(now_ms, Some(&ENTRY_VERSION.to_be_bytes()), Some(&value), &[])?;
-        let batch = Bytes::from(builder.finish()?);
-        Ok((BatchHeader::parse(&batch)?, batch.slice(HEADER_BYTES..)))
+        Ok(entry.encode(ENTRY_VERSION)?)
+    }
+
+    /// Back from [`LogEntry::encode_value`], for an entry at `index` of `term`.
+    ///
+    /// # Errors
+    /// When it is malformed, of another term, or a newer node wrote it.
+    pub fn decode_value(index: i64, term: i32, value: Bytes) -> Result<Self, EntryError> {
+        let entry = RaftLogEntry::decode(value, ENTRY_VERSION)?;
+        if entry.term != i64::from(term) {
+            return Err(EntryError::Term { term: entry.term, batch: term });
+        }
+        let kind = match entry.kind {
+            BLANK => EntryKind::Blank,
+            RECORDS => EntryKind::Records(entry.payload),
+            MEMBERSHIP => EntryKind::Membership(entry.payload),
+            other => return Err(EntryError::UnknownKind(other)),
+        };
+        Ok(Self { index, term, node_id: entry.node_id, kind })
     }
 
     /// Reads a whole batch.
@@ -118,18 +144,8 @@ impl LogEntry {
         if version != ENTRY_VERSION {
             return Err(EntryError::UnknownVersion(version));
         }
-        let entry = RaftLogEntry::decode(Bytes::copy_from_slice(value), version)?;
-        let term = header.partition_leader_epoch.0;
-        if entry.term != i64::from(term) {
-            return Err(EntryError::Term { term: entry.term, batch: term });
-        }
-        let kind = match entry.kind {
-            BLANK => EntryKind::Blank,
-            RECORDS => EntryKind::Records(entry.payload),
-            MEMBERSHIP => EntryKind::Membership(entry.payload),
-            other => return Err(EntryError::UnknownKind(other)),
-        };
-        Ok(Self { index: header.base_offset.0, term, node_id: entry.node_id, kind })
+        let (index, term) = (header.base_offset.0, header.partition_leader_epoch.0);
+        Self::decode_value(index, term, Bytes::copy_from_slice(value))
     }
 
     /// The metadata records in it; none for the other kinds.

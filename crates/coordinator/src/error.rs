@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use ottla_cluster::features::FeatureMismatch;
 use ottla_cluster::image::{ApplyError, RecordError};
 use ottla_protocol::generated::ErrorCode;
 use ottla_storage::log::LogError;
@@ -66,18 +67,9 @@ pub enum OpenError {
         /// Who opens it.
         own: String,
     },
-    /// Finalized features that this program does not know.
-    #[error(
-        "the cluster has finalized {feature} at level {level}, this program knows up to {known}: it is too old"
-    )]
-    TooOld {
-        /// The feature.
-        feature: String,
-        /// Its level in the cluster.
-        level: i16,
-        /// The highest level that is known here.
-        known: i16,
-    },
+    /// Finalized features that this program cannot work with.
+    #[error("{0}")]
+    Features(#[from] FeatureMismatch),
     /// The snapshot that stands for the first entries cannot be used.
     #[error("{path}: {error}")]
     Snapshot {
@@ -97,6 +89,29 @@ pub enum OpenError {
     /// The Raft library does not start on what is there.
     #[error("the metadata quorum cannot be joined: {0}")]
     Raft(String),
+    /// The configuration makes no quorum.
+    #[error("{0}")]
+    Quorum(String),
+    /// A former member has lost its metadata log, and is told of no quorum that it could join.
+    #[error(
+        "this directory belonged to a member of cluster {cluster_id}, but its metadata log is gone: it founds no other cluster; \
+         configure controller.quorum.bootstrap.servers to join the one that there is"
+    )]
+    Wiped {
+        /// The cluster.
+        cluster_id: String,
+    },
+    /// The mark of a member cannot be used.
+    #[error("{path} is damaged: {why}")]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The directory's identity cannot be read.
+    #[error("{0}")]
+    Meta(#[from] ottla_storage::meta::MetaError),
     /// Files, or the threads, could not be made.
     #[error("the coordinator cannot be started: {0}")]
     Io(#[from] io::Error),
@@ -123,6 +138,12 @@ pub enum RequestError {
     /// The disk is full. Requests that give space back are still served.
     #[error("there is no space left for the metadata log")]
     NoSpace,
+    /// No coordinator gave an answer in time. Nothing of the request is in effect.
+    #[error("the metadata quorum could not be reached, or had no leader, in time")]
+    TimedOut,
+    /// The coordinator that was asked belongs to another cluster.
+    #[error("the coordinator belongs to another cluster: {0}")]
+    OtherCluster(String),
     /// The decision cannot be written down; a defect.
     #[error("a decision cannot be written: {0}")]
     Unwritable(String),
@@ -134,6 +155,8 @@ impl RequestError {
     pub const fn error_code(&self) -> ErrorCode {
         match self {
             Self::Stopped | Self::NotLeader | Self::LeadershipLost => ErrorCode::NotController,
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::OtherCluster(_) => ErrorCode::InconsistentClusterId,
             Self::Fenced(_) | Self::NoSpace => ErrorCode::KafkaStorageError,
             Self::Unwritable(_) => ErrorCode::UnknownServerError,
         }

@@ -7,7 +7,9 @@ use ottla_cluster::image::{ApplyError, MetadataDelta, MetadataImage, MetadataRec
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::Command;
+use crate::leadership::Leadership;
 use crate::limits::{FEED_BATCH_ENTRIES_MAX, FEED_ENTRIES_MAX, FEED_RECORDS_MAX};
+use crate::remote::feed::RemoteFeed;
 
 /// A committed entry. One without records (a leader's first, a change of voters) only moves the index.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,16 @@ pub enum FeedError {
     /// Older entries could not be read from the log.
     #[error("the metadata log cannot be read: {0}")]
     Unreadable(String),
+    /// The coordinator that was asked belongs to another cluster.
+    #[error("the coordinator at {address} belongs to cluster {found}, not to {own}")]
+    OtherCluster {
+        /// Where it was reached.
+        address: String,
+        /// Its cluster.
+        found: String,
+        /// The cluster whose metadata is followed.
+        own: String,
+    },
 }
 
 /// What the driver publishes and everybody reads.
@@ -45,6 +57,8 @@ pub enum FeedError {
 pub(crate) struct Published {
     /// Index of the last committed entry.
     committed: watch::Sender<i64>,
+    /// Who leads.
+    leadership: watch::Sender<Leadership>,
     /// Guards the image and the last entries together.
     state: Mutex<State>,
 }
@@ -78,7 +92,9 @@ impl State {
 impl Published {
     pub(crate) fn new(image: MetadataImage) -> Self {
         let (committed, _) = watch::channel(image.index());
-        Self { committed, state: Mutex::new(State { image, entries: VecDeque::new(), records: 0 }) }
+        let (leadership, _) = watch::channel(Leadership::default());
+        let state = Mutex::new(State { image, entries: VecDeque::new(), records: 0 });
+        Self { committed, leadership, state }
     }
 
     /// Makes committed entries and the image after them visible to all.
@@ -95,6 +111,18 @@ impl Published {
 
     pub(crate) fn image(&self) -> MetadataImage {
         self.lock().image.clone()
+    }
+
+    pub(crate) fn set_leadership(&self, now: Leadership) {
+        self.leadership.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+    }
+
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
     }
 
     pub(crate) fn committed(&self) -> watch::Receiver<i64> {
@@ -114,34 +142,73 @@ impl Published {
     }
 }
 
-/// Committed entries in order, from some index on, for ever.
+/// Committed entries in order, from some index on, for ever: from the coordinator in this process, or over the network from whichever
+/// coordinator can be reached.
 #[derive(Debug)]
 pub struct MetadataFeed {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Local(LocalFeed),
+    Remote(Box<RemoteFeed>),
+}
+
+impl MetadataFeed {
+    /// Index of the entry that comes next.
+    #[must_use]
+    pub fn next_index(&self) -> i64 {
+        match &self.source {
+            Source::Local(feed) => feed.next,
+            Source::Remote(feed) => feed.next_index(),
+        }
+    }
+
+    /// Waits until there is at least one entry, and gives what there is, in order and without gaps but before one that is whole
+    /// ([`FeedEntry::is_whole`]). Cancel-safe: what is not given is given by the next call. Over the network it waits as long as no
+    /// coordinator can be reached.
+    ///
+    /// # Errors
+    /// When the coordinator in this process has stopped and everything was given, the log cannot be read, a record is one that only a
+    /// newer program knows, or a coordinator of another cluster answers.
+    pub async fn next(&mut self) -> Result<Vec<Arc<FeedEntry>>, FeedError> {
+        match &mut self.source {
+            Source::Local(feed) => feed.next().await,
+            Source::Remote(feed) => feed.next().await,
+        }
+    }
+}
+
+impl From<LocalFeed> for MetadataFeed {
+    fn from(feed: LocalFeed) -> Self {
+        Self { source: Source::Local(feed) }
+    }
+}
+
+impl From<RemoteFeed> for MetadataFeed {
+    fn from(feed: RemoteFeed) -> Self {
+        Self { source: Source::Remote(Box::new(feed)) }
+    }
+}
+
+/// The feed of the coordinator in this process.
+#[derive(Debug)]
+pub(crate) struct LocalFeed {
     next: i64,
     published: Arc<Published>,
     committed: watch::Receiver<i64>,
     queue: mpsc::Sender<Command>,
 }
 
-impl MetadataFeed {
+impl LocalFeed {
     pub(crate) fn new(from: i64, published: Arc<Published>, queue: mpsc::Sender<Command>) -> Self {
         let committed = published.committed();
         Self { next: from.max(0), published, committed, queue }
     }
 
-    /// Index of the entry that comes next.
-    #[must_use]
-    pub fn next_index(&self) -> i64 {
-        self.next
-    }
-
-    /// Waits until there is at least one entry, and gives what there is, in order and without gaps but before one that is whole
-    /// ([`FeedEntry::is_whole`]). Cancel-safe: what is not given
-    /// is given by the next call.
-    ///
-    /// # Errors
-    /// When the coordinator has stopped and everything was given, or the log cannot be read.
-    pub async fn next(&mut self) -> Result<Vec<Arc<FeedEntry>>, FeedError> {
+    /// As [`MetadataFeed::next`].
+    pub(crate) async fn next(&mut self) -> Result<Vec<Arc<FeedEntry>>, FeedError> {
         loop {
             let committed = *self.committed.borrow_and_update();
             if committed >= self.next {

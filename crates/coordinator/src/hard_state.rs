@@ -41,6 +41,22 @@ pub(crate) struct HardState {
     /// Last entry that went out of the log because a snapshot holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<EntryPlace>,
+    /// The first voters, where this node founded a cluster with others: what its first entry says, should a crash come before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founders: Option<Vec<Founder>>,
+}
+
+/// One of the first voters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Founder {
+    pub node_id: i32,
+    pub directory_id: String,
+    /// Name of its controller listener.
+    pub listener: String,
+    /// Where that is reached; empty where nobody is to reach it.
+    pub host: String,
+    pub port: u16,
 }
 
 /// Where an entry is in the history of the log.
@@ -152,7 +168,8 @@ impl HardState {
     }
 }
 
-fn read_file(files: &Arc<dyn Files>, path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a small file.
+pub(crate) fn read_file(files: &Arc<dyn Files>, path: &Path) -> io::Result<Vec<u8>> {
     let file = files.open(path, Open::Read)?;
     let size_bytes = file.size_bytes()?;
     if size_bytes > FILE_BYTES_MAX {

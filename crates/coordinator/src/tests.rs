@@ -20,6 +20,8 @@ mod crashes;
 mod older;
 mod quorum;
 mod snapshots;
+mod sockets;
+mod support;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);

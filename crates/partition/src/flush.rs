@@ -25,6 +25,12 @@ impl Partition {
     /// offline and is never retried: what the disk then holds is unknown. That is so for "no space" too: file systems that
     /// find out at the write-back only have dropped the pages, and a second fdatasync would pretend that all is well.
     pub fn flush_now(&self) {
+        self.observer.flush_begins(self.key());
+        self.flush_and_tell();
+        self.observer.flush_ends(self.key());
+    }
+
+    fn flush_and_tell(&self) {
         let _flushing = self.flush_lock();
         let Some(ticket) = self.begin_flush() else { return };
         let started = Instant::now();

@@ -16,7 +16,7 @@ use ottla_storage::names::TopicPartition;
 use crate::append::is_disk_error;
 use crate::clean::Gate;
 use crate::error::{Fault, PartitionError};
-use crate::wait::{Waiter, Waiters};
+use crate::wait::{EndWaiters, Waiter, Waiters};
 
 /// Which partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +91,10 @@ const UNSYNCED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub trait Observer: Send + Sync {
     /// Bytes are in memory that nobody may see before they are synced: have `partition` flushed.
     fn wants_flush(&self, partition: &Arc<Partition>, wish: SyncWish);
+    /// A flush of the partition begins: it waits for the partition's lock first, and so for a write that hangs.
+    fn flush_begins(&self, _key: &PartitionKey) {}
+    /// That flush has ended, well or not.
+    fn flush_ends(&self, _key: &PartitionKey) {}
     /// A sync was done.
     fn synced(&self, took: Duration);
     /// The log was opened.
@@ -136,7 +140,7 @@ pub(crate) struct Inner {
     /// Who waits for the high watermark.
     pub(crate) waiters: Waiters,
     /// Followers that wait for the end of the log.
-    pub(crate) end_waiters: Waiters,
+    pub(crate) end_waiters: EndWaiters,
     pub(crate) settings: Arc<TopicSettings>,
     /// When the oldest bytes that wait for a sync were appended.
     unsynced_since_ms: Option<i64>,
@@ -220,7 +224,7 @@ impl Partition {
             directory: None,
             replica,
             waiters: Waiters::default(),
-            end_waiters: Waiters::default(),
+            end_waiters: EndWaiters::default(),
             settings,
             unsynced_since_ms: None,
             unsynced_bytes: 0,
@@ -275,8 +279,7 @@ impl Partition {
                 let progress = Progress { end: log.end_offset(), durable: log.durable_offset() };
                 let known = high_watermark.min(progress.end).max(log.start_offset());
                 inner.replica.handle_opened(progress, known);
-                if let Some(leadership) = inner.replica.leadership()
-                {
+                if let Some(leadership) = inner.replica.leadership() {
                     log.begin_epoch(leadership.epoch);
                 }
                 inner.directory = Some(directory);
@@ -315,6 +318,10 @@ impl Partition {
         let epoch = leadership.epoch;
         let renewed = inner.replica.leadership().is_some_and(|old| old.epoch == epoch);
         inner.replica.handle_lead(leadership);
+        if inner.replica.leadership().is_none_or(|now| now.epoch != epoch) {
+            // Older than what is known.
+            return;
+        }
         if let Slot::Open(log) = &mut inner.log {
             if !renewed {
                 // Before anything is appended or a follower asks: whoever has records of another leadership finds out where to cut.

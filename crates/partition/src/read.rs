@@ -151,6 +151,7 @@ impl Partition {
             return Err(PartitionError::OffsetOutOfRange { asked, start, end });
         }
         let advanced = log.advance_start_offset(to, now_ms).map(|_| log.start_offset());
+        inner.end_waiters.wake_all();
         advanced.map_err(|error| self.write_error(&mut inner, error))
     }
 }

@@ -14,7 +14,7 @@ use crate::error::PartitionError;
 use crate::follow::epoch_end;
 use crate::partition::{Inner, Partition};
 use crate::read::ReadLimits;
-use crate::wait::Waiter;
+use crate::wait::Inbox;
 
 /// What time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,10 +142,26 @@ impl Partition {
         self.lock().replica.handle_lag_limit(lag_ms_max);
     }
 
+    /// First offset of the log and the high watermark, as a follower is told them; `None` when the log is not open.
+    #[must_use]
+    pub fn told_bounds(&self) -> Option<(Offset, Offset)> {
+        let mut inner = self.lock();
+        let high_watermark = inner.replica.high_watermark();
+        inner.open_log().map(|log| (log.start_offset(), high_watermark))
+    }
+
     /// The high watermark that is known here.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
         self.lock().replica.high_watermark()
+    }
+
+    /// Whether this broker leads and a replica is outside of the ISR. A [`Partition::tick`] is wanted whenever the broker of such a one
+    /// serves again: nothing else may say so on an idle partition.
+    #[must_use]
+    pub fn has_outsiders(&self) -> bool {
+        let inner = self.lock();
+        inner.replica.leadership().is_some_and(|leadership| leadership.isr.len() < leadership.replicas.len())
     }
 
     /// Whether nobody else has a say in what is committed.
@@ -154,15 +170,16 @@ impl Partition {
         self.lock().replica.leadership().is_some_and(|leadership| leadership.isr.len() <= 1)
     }
 
-    /// Wakes `waiter` when the log has something at `from` or beyond, or the leadership of `epoch` is over.
-    pub fn watch_end(&self, from: Offset, epoch: LeaderEpoch, waiter: &Arc<Waiter>) {
+    /// Puts `number` into `inbox` when the log has something at `from` or beyond or starts elsewhere, or when the leadership of
+    /// `epoch` is over.
+    pub fn watch_end(&self, from: Offset, epoch: LeaderEpoch, inbox: &Arc<Inbox>, number: u32) {
         let mut inner = self.lock();
         let leads = inner.replica.leadership().is_some_and(|leadership| leadership.epoch == epoch);
         let end = inner.open_log().map(|log| log.end_offset());
         if !leads || end.is_none_or(|end| end > from) {
-            waiter.wake();
+            inbox.put(number);
         } else {
-            inner.end_waiters.add(from, waiter);
+            inner.end_waiters.add(from, inbox, number);
         }
     }
 
@@ -199,7 +216,8 @@ impl Inner {
     fn wants_ticks(&self) -> bool {
         let has_followers = self.replica.leadership().is_some_and(|leadership| leadership.replicas.len() > 1);
         let is_behind = self.replica.high_watermark() < self.replica.local().end;
-        has_followers && (self.is_untold || is_behind || self.replica.next_deadline_ms().is_some())
+        let is_awaited = self.replica.next_deadline_ms().is_some() || self.replica.is_being_joined();
+        has_followers && (self.is_untold || is_behind || is_awaited)
     }
 }
 

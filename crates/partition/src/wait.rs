@@ -112,6 +112,94 @@ impl Waiters {
     }
 }
 
+/// What a follower's parked fetch waits on: many partitions, each under a number of the follower's own.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    state: Mutex<InboxState>,
+}
+
+#[derive(Debug, Default)]
+struct InboxState {
+    ready: Vec<u32>,
+    woken: bool,
+    waker: Option<Waker>,
+}
+
+impl Inbox {
+    /// The partition of that number has something.
+    pub fn put(&self, number: u32) {
+        self.change(|state| state.ready.push(number));
+    }
+
+    /// Wakes the fetch, whatever it waits for.
+    pub fn wake(&self) {
+        self.change(|state| state.woken = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut InboxState)) {
+        let waker = {
+            let mut state = self.lock();
+            change(&mut state);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The numbers that were put in since the last call, and whether there was anything. Otherwise `waker` is called when there is.
+    pub fn poll_take(&self, waker: &Waker) -> Option<Vec<u32>> {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.woken) || !state.ready.is_empty() {
+            return Some(std::mem::take(&mut state.ready));
+        }
+        match &mut state.waker {
+            Some(old) => old.clone_from(waker),
+            slot @ None => *slot = Some(waker.clone()),
+        }
+        None
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, InboxState> {
+        self.state.lock().expect("no code panics while it holds an inbox")
+    }
+}
+
+/// The followers that wait for the end of one partition's log, each once: as many as have a session at most.
+#[derive(Debug, Default)]
+pub(crate) struct EndWaiters {
+    entries: Vec<(Offset, Weak<Inbox>, u32)>,
+}
+
+impl EndWaiters {
+    /// `inbox` gets `number` once the log's end is above `beyond`.
+    pub(crate) fn add(&mut self, beyond: Offset, inbox: &Arc<Inbox>, number: u32) {
+        let inbox = Arc::downgrade(inbox);
+        self.entries.retain(|(_, other, of)| {
+            other.strong_count() > 0 && !(*of == number && Weak::ptr_eq(other, &inbox))
+        });
+        self.entries.push((beyond, inbox, number));
+    }
+
+    /// Tells and forgets those that wait for an offset below `end`.
+    pub(crate) fn wake_below(&mut self, end: Offset) {
+        self.entries.retain(|(beyond, inbox, number)| {
+            if *beyond >= end {
+                return true;
+            }
+            if let Some(inbox) = inbox.upgrade() {
+                inbox.put(*number);
+            }
+            false
+        });
+    }
+
+    /// Tells and forgets all.
+    pub(crate) fn wake_all(&mut self) {
+        self.wake_below(Offset(i64::MAX));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

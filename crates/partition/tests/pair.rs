@@ -56,7 +56,12 @@ impl OpenLog for Owner {
         let name = TopicPartition::new("t", 0);
         let (dir, from) = (self.directory.partition_dir(&name), self.directory.open_from(&name));
         let (log, report) = Log::open(&self.descriptors, dir, config.clone(), from, now_ms)?;
-        Ok(OpenedLog { log, report, directory: self.directory.clone(), high_watermark: Offset(0) })
+        Ok(OpenedLog {
+            log,
+            report,
+            directory: self.directory.clone(),
+            high_watermark: self.directory.high_watermark(&name),
+        })
     }
 }
 
@@ -360,6 +365,21 @@ fn an_epoch_without_records_is_cut_too() {
 }
 
 #[test]
+fn an_older_leadership_changes_nothing() {
+    let (one, two) = pair();
+    one.append(5);
+    one.catch_up(&two);
+    two.partition.flush_now();
+    two.lead(3, 1, &[1, 2], 1);
+    two.append(2);
+    let epochs = || two.partition.with_open_log(|log| log.epochs().clone()).unwrap();
+    let before = epochs();
+    two.lead(1, 1, &[1, 2], 1);
+    assert_eq!(epochs(), before);
+    assert_eq!(two.append(1).epoch, LeaderEpoch(3));
+}
+
+#[test]
 fn a_crash_after_a_cut_below_the_recovery_point_is_no_loss() {
     let (one, two) = pair();
     one.append(5);
@@ -367,7 +387,12 @@ fn a_crash_after_a_cut_below_the_recovery_point_is_no_loss() {
     one.append(7);
     one.partition.flush_now();
     let name = TopicPartition::new("t", 0);
-    let progress = Progress { recovery_point: Offset(12), log_start_offset: None, cleaned_to: None };
+    let progress = Progress {
+        recovery_point: Offset(12),
+        log_start_offset: None,
+        cleaned_to: None,
+        high_watermark: Some(Offset(12)),
+    };
     let gathered = one.owner.directory.begin_gathering();
     one.owner.directory.write_checkpoints([(name.clone(), progress)]).unwrap();
     two.lead(1, 1, &[1, 2], 1);
@@ -377,6 +402,8 @@ fn a_crash_after_a_cut_below_the_recovery_point_is_no_loss() {
     one.owner.directory.write_gathered(gathered, [(name, progress)]).unwrap();
     let again = one.crashed();
     again.follow(2, 1);
+    again.partition.open_now(NOW).unwrap();
+    assert_eq!(again.high_watermark(), 5, "what was cut is not committed");
     two.catch_up(&again);
     assert_eq!(again.bounds(), (0, 5));
 }
@@ -467,16 +494,16 @@ fn a_follower_of_an_earlier_life_or_another_leadership_is_refused() {
 fn a_parked_follower_is_woken_by_an_append_and_by_the_end_of_the_leadership() {
     let (leader, _) = pair();
     leader.append(1);
-    let waiter = ottla_partition::wait::Waiter::new();
-    let woken = || waiter.poll_woken(Waker::noop());
-    leader.partition.watch_end(Offset(1), LeaderEpoch(0), &waiter);
+    let inbox = Arc::new(ottla_partition::wait::Inbox::default());
+    let woken = || inbox.poll_take(Waker::noop()) == Some(vec![7]);
+    leader.partition.watch_end(Offset(1), LeaderEpoch(0), &inbox, 7);
     assert!(!woken());
     leader.append(1);
     assert!(woken());
-    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &waiter);
+    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &inbox, 7);
     assert!(!woken());
     leader.follow(2, 1);
     assert!(woken());
-    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &waiter);
+    leader.partition.watch_end(Offset(2), LeaderEpoch(0), &inbox, 7);
     assert!(woken(), "at once");
 }

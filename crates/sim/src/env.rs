@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use crate::message::{ControlRequest, Address, Correlation, Message, Timer};
+use crate::message::{Address, ControlRequest, Correlation, Message, Timer};
 use crate::random::Random;
 use crate::trace::Trace;
 

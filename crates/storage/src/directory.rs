@@ -2,13 +2,16 @@
 //! directories, and remembers how far each was on disk. It does not own the logs; it opens nothing inside a partition.
 //!
 //! Files: `.lock`, `meta.properties`, `.kafka_cleanshutdown` (there only between an orderly stop and the next start),
-//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `cleaner-offset-checkpoint`, `.ottla-reserve`.
+//! `recovery-point-offset-checkpoint`, `log-start-offset-checkpoint`, `cleaner-offset-checkpoint`,
+//! `replication-offset-checkpoint`, `.ottla-reserve`,
+//! `.ottla-directory-id` (there only while `meta.properties` is not).
 
+mod checkpoints;
+mod claim;
 mod space;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,14 +19,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ottla_protocol::ids::{BrokerId, Offset, Uuid};
 
-use crate::checkpoint::{
-    self, CLEANER_OFFSET_FILE, CheckpointError, LOG_START_OFFSET_FILE, OffsetCheckpoint, RECOVERY_POINT_FILE,
-};
+use crate::checkpoint::{self, CheckpointError};
 use crate::files::Files;
 use crate::log::OpenFrom;
 use crate::meta::{META_PROPERTIES_FILE, MetaError, MetaProperties};
 use crate::names::{DirKind, METADATA_DIR, TopicPartition, dir_kind};
 
+use checkpoints::Checkpoints;
+
+pub use checkpoints::GatheringStamp;
+pub use claim::{Claim, DIRECTORY_ID_FILE};
 pub use space::{RESERVE_BYTES, RESERVE_FILE};
 
 /// The file whose lock says that a broker uses the directory.
@@ -120,6 +125,8 @@ pub struct Progress {
     pub log_start_offset: Option<Offset>,
     /// What compaction has to look at next, if it has cleaned anything.
     pub cleaned_to: Option<Offset>,
+    /// What is known to be committed, if anything is.
+    pub high_watermark: Option<Offset>,
 }
 
 /// A log directory in use by this process.
@@ -140,54 +147,6 @@ pub struct LogDirectory {
     _lock: Box<dyn Send + Sync + std::fmt::Debug>,
 }
 
-#[derive(Debug, Default)]
-struct Checkpoints {
-    recovery_points: Checkpoint,
-    log_start_offsets: Checkpoint,
-    cleaned_to: Checkpoint,
-    /// How often a recovery point was lowered, and for which partitions when: what was gathered before that is out of date.
-    lowered: u64,
-    lowered_at: BTreeMap<TopicPartition, u64>,
-}
-
-/// From when what is gathered for [`LogDirectory::write_gathered`] is.
-#[derive(Clone, Copy, Debug)]
-pub struct GatheringStamp(u64);
-
-impl Checkpoints {
-    fn forget(&mut self, partition: &TopicPartition) {
-        self.cleaned_to.set(partition.clone(), None);
-        self.recovery_points.set(partition.clone(), None);
-        self.log_start_offsets.set(partition.clone(), None);
-        self.lowered_at.remove(partition);
-    }
-}
-
-#[derive(Debug, Default)]
-struct Checkpoint {
-    now: OffsetCheckpoint,
-    /// The file differs, as far as is known.
-    is_dirty: bool,
-}
-
-impl Checkpoint {
-    fn set(&mut self, partition: TopicPartition, offset: Option<Offset>) {
-        let before = match offset {
-            Some(offset) => self.now.offsets.insert(partition, offset),
-            None => self.now.offsets.remove(&partition),
-        };
-        self.is_dirty |= before != offset;
-    }
-
-    fn write(&mut self, files: &dyn Files, path: &Path) -> io::Result<()> {
-        if self.is_dirty {
-            self.now.write(files, path)?;
-            self.is_dirty = false;
-        }
-        Ok(())
-    }
-}
-
 impl LogDirectory {
     /// Opens the directory at `path`; makes it when it is absent. Nothing in it is changed before it is locked and known
     /// to belong to `identity`; then the mark of an orderly stop is taken away, durably, so that only the next orderly
@@ -197,18 +156,29 @@ impl LogDirectory {
         path: PathBuf,
         identity: &Identity,
     ) -> Result<(Self, Found), DirectoryError> {
-        create_durably(&*files, &path).map_err(|source| failed("create", &path, source))?;
-        let lock = take_lock(&*files, &path)?;
+        Claim::take(files, path)?.open(identity)
+    }
+
+    fn open_locked(
+        files: Arc<dyn Files>,
+        path: PathBuf,
+        lock: Box<dyn Send + Sync + std::fmt::Debug>,
+        identity: &Identity,
+    ) -> Result<(Self, Found), DirectoryError> {
         let mut found = look_around(&*files, &path)?;
         let meta = match MetaProperties::read(&*files, &path)? {
-            Some(meta) => check_identity(meta, identity, &path)?,
+            Some(meta) => {
+                let meta = check_identity(meta, identity, &path)?;
+                claim::forget_promised_id(&*files, &path)?;
+                meta
+            }
             None => {
                 found.is_new = true;
                 make_identity(&*files, &path, identity, &found)?
             }
         };
         let clean_mark = take_clean_mark(&*files, &path)?;
-        let (checkpoints, points_are_good) = load_checkpoints(&*files, &path, &mut found)?;
+        let (checkpoints, points_are_good) = Checkpoints::load(&*files, &path, &mut found)?;
         let directory = Self {
             files,
             path,
@@ -282,6 +252,12 @@ impl LogDirectory {
         }
     }
 
+    /// What was noted of a partition's high watermark; 0 when nothing was.
+    #[must_use]
+    pub fn high_watermark(&self, partition: &TopicPartition) -> Offset {
+        lock(&self.checkpoints).high_watermarks.now.get(partition).unwrap_or_default()
+    }
+
     /// Notes how far partitions are and writes the checkpoints that changed, durably. Partitions not named keep what they
     /// had. A recovery point that goes back is to be written before the log is cut below it. Not at the same time as a
     /// deletion of one of these partitions.
@@ -313,29 +289,16 @@ impl LogDirectory {
             }
             checkpoints.log_start_offsets.set(partition.clone(), progress.log_start_offset);
             checkpoints.cleaned_to.set(partition.clone(), progress.cleaned_to);
+            checkpoints.high_watermarks.set(partition.clone(), progress.high_watermark);
             checkpoints.recovery_points.set(partition, Some(progress.recovery_point));
         }
-        self.write_changed(&mut checkpoints)
+        checkpoints.write(&*self.files, &self.path)
     }
 
-    /// Before a log is cut to end at `point`: its recovery point is not above that any more, durably.
+    /// Before a log is cut to end at `point`: neither its recovery point nor its high watermark is above that any more, durably.
     pub fn lower_recovery_point(&self, partition: &TopicPartition, point: Offset) -> io::Result<()> {
         let mut checkpoints = lock(&self.checkpoints);
-        checkpoints.lowered += 1;
-        let at = checkpoints.lowered;
-        checkpoints.lowered_at.insert(partition.clone(), at);
-        if checkpoints.recovery_points.now.get(partition).is_some_and(|written| written > point) {
-            checkpoints.recovery_points.set(partition.clone(), Some(point));
-            self.write_changed(&mut checkpoints)?;
-        }
-        Ok(())
-    }
-
-    fn write_changed(&self, checkpoints: &mut Checkpoints) -> io::Result<()> {
-        let files = &*self.files;
-        checkpoints.cleaned_to.write(files, &self.path.join(CLEANER_OFFSET_FILE))?;
-        checkpoints.log_start_offsets.write(files, &self.path.join(LOG_START_OFFSET_FILE))?;
-        checkpoints.recovery_points.write(files, &self.path.join(RECOVERY_POINT_FILE))
+        if checkpoints.lower(partition, point) { checkpoints.write(&*self.files, &self.path) } else { Ok(()) }
     }
 
     /// Takes partitions out of sight, durably and in one go: their directories get names of deleted ones and their
@@ -371,7 +334,7 @@ impl LogDirectory {
             self.files.sync_dir(&self.path)?;
         }
         // After the renames: what a crash in between leaves are entries without a directory, which `open` drops.
-        self.write_changed(&mut checkpoints)?;
+        checkpoints.write(&*self.files, &self.path)?;
         Ok(renamed)
     }
 
@@ -411,7 +374,7 @@ impl LogDirectory {
         if let Some(why) = self.fenced() {
             return Err(io::Error::other(format!("not marked as clean, because it is fenced: {why}")));
         }
-        self.write_changed(&mut lock(&self.checkpoints))?;
+        lock(&self.checkpoints).write(&*self.files, &self.path)?;
         let mark = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
         checkpoint::write_atomically(&*self.files, &self.path.join(CLEAN_SHUTDOWN_FILE), mark.as_bytes())
     }
@@ -500,16 +463,20 @@ fn make_identity(
 ) -> Result<MetaProperties, DirectoryError> {
     let has_metadata =
         files.exists(&path.join(METADATA_DIR)).map_err(|source| failed("look into", path, source))?;
+    let promised = claim::promised_id(files, path)?;
     let partition = found.partitions.first().map(TopicPartition::dir_name);
+    // A node that is about to found or join a cluster may have metadata before it knows the cluster's name.
+    let has_metadata = has_metadata && promised.is_none();
     if let Some(example) = partition.or_else(|| has_metadata.then(|| METADATA_DIR.to_owned())) {
         return Err(DirectoryError::NoIdentity { path: path.to_owned(), example });
     }
     let meta = MetaProperties {
         cluster_id: identity.cluster_id.clone(),
         node_id: identity.node_id,
-        directory_id: identity.new_directory_id,
+        directory_id: promised.unwrap_or(identity.new_directory_id),
     };
     meta.write(files, path).map_err(|source| failed("write", &path.join(META_PROPERTIES_FILE), source))?;
+    claim::forget_promised_id(files, path)?;
     Ok(meta)
 }
 
@@ -526,46 +493,6 @@ fn take_clean_mark(files: &dyn Files, dir: &Path) -> Result<Option<Option<i64>>,
 fn broker_epoch_in(mark: &str) -> Option<i64> {
     let (_, rest) = mark.split_once("\"brokerEpoch\":")?;
     rest.trim_end_matches('}').trim().parse().ok()
-}
-
-/// Reads the checkpoints without what has no directory. False when the recovery points were damaged: every log is
-/// read whole then, which costs time only.
-fn load_checkpoints(
-    files: &dyn Files,
-    dir: &Path,
-    found: &mut Found,
-) -> Result<(Checkpoints, bool), DirectoryError> {
-    let log_start_offsets = OffsetCheckpoint::read(files, &dir.join(LOG_START_OFFSET_FILE))
-        .map_err(DirectoryError::LogStartOffsets)?;
-    let (recovery_points, are_good) = match OffsetCheckpoint::read(files, &dir.join(RECOVERY_POINT_FILE)) {
-        Ok(points) => (points, true),
-        Err(CheckpointError::Io { path, source }) => return Err(failed("read", &path, source)),
-        Err(error @ CheckpointError::Damaged { .. }) => {
-            found.warnings.push(format!("{error}; every log is checked from its start"));
-            (OffsetCheckpoint::default(), false)
-        }
-    };
-    let (cleaned_to, is_cleaned_good) = match OffsetCheckpoint::read(files, &dir.join(CLEANER_OFFSET_FILE)) {
-        Ok(offsets) => (offsets, true),
-        Err(CheckpointError::Io { path, source }) => return Err(failed("read", &path, source)),
-        Err(error @ CheckpointError::Damaged { .. }) => {
-            found.warnings.push(format!("{error}; compacted logs are cleaned from their start"));
-            (OffsetCheckpoint::default(), false)
-        }
-    };
-    let load = |mut now: OffsetCheckpoint| {
-        let before = now.offsets.len();
-        now.offsets.retain(|partition, _| found.partitions.binary_search(partition).is_ok());
-        Checkpoint { is_dirty: now.offsets.len() != before, now }
-    };
-    let mut recovery_points = load(recovery_points);
-    recovery_points.is_dirty |= !are_good;
-    let mut cleaned_to = load(cleaned_to);
-    cleaned_to.is_dirty |= !is_cleaned_good;
-    let log_start_offsets = load(log_start_offsets);
-    let checkpoints =
-        Checkpoints { recovery_points, log_start_offsets, cleaned_to, ..Checkpoints::default() };
-    Ok((checkpoints, are_good))
 }
 
 /// What is behind it stays whole: entries are set one by one and files replaced whole.

@@ -8,6 +8,7 @@ mod groups;
 mod load;
 mod matrix;
 mod report;
+mod sdk;
 mod whole;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ pub struct Options {
     pub quick: bool,
     /// Where the report goes; `None` prints it only.
     pub out: Option<PathBuf>,
-    /// Only the parts with these names: produce, latency, process, groups, compaction.
+    /// Only the parts with these names: produce, latency, process, groups, compaction, sdk.
     pub only: Vec<String>,
 }
 
@@ -38,9 +39,11 @@ impl Options {
                 "--full" => options.full = true,
                 "--quick" => (options.quick, options.out) = (true, None),
                 "--print" => options.out = None,
-                "produce" | "latency" | "process" | "groups" | "compaction" => options.only.push(argument),
+                "produce" | "latency" | "process" | "groups" | "compaction" | "sdk" => {
+                    options.only.push(argument)
+                }
                 _ => bail!(
-                    "usage: make bench ARGS=\"[--full] [--quick] [--print] [produce|latency|process|groups|compaction]...\""
+                    "usage: make bench ARGS=\"[--full] [--quick] [--print] [produce|latency|process|groups|compaction|sdk]...\""
                 ),
             }
         }
@@ -79,6 +82,9 @@ fn main() -> Result<()> {
     }
     if options.wants("compaction") {
         compaction::figures(&options, &mut report);
+    }
+    if options.wants("sdk") {
+        sdk::figures(&options, &mut report);
     }
     report.finish(options.out.as_deref())
 }

@@ -144,6 +144,27 @@ impl Report {
         rows.iter().for_each(|(what, measured)| self.line(&format!("| {what} | {measured} |")));
     }
 
+    /// The head of the client crate's figures.
+    pub fn sdk_begin(&mut self) {
+        self.line("\n## The client crate beside librdkafka\n");
+        self.line("One partition, acks from all, idempotent; the rdkafka crate with its defaults. Medians of rounds in turn.\n");
+        self.line("| what | MB/s | librdkafka's | ratio | CPU-s/GB of the client | librdkafka's | ratio |");
+        self.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    }
+
+    /// One line of them: the client crate's figure and librdkafka's.
+    pub fn sdk(&mut self, what: &str, rates: [f64; 2], cpu: [f64; 2]) {
+        self.line(&format!(
+            "| {what} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            rates[0],
+            rates[1],
+            rates[0] / rates[1],
+            cpu[0],
+            cpu[1],
+            cpu[0] / cpu[1]
+        ));
+    }
+
     /// Writes the page.
     pub fn finish(self, out: Option<&Path>) -> Result<()> {
         let Some(out) = out else { return Ok(()) };

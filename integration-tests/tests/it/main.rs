@@ -1,5 +1,7 @@
 //! Tests against real broker processes, one module per subject.
 
+mod cli;
+mod cluster;
 mod compaction;
 mod connections;
 mod directories;
@@ -12,4 +14,5 @@ mod rdkafka_roundtrip;
 mod relied_upon;
 mod restart;
 mod sdk;
+mod sdk_members;
 mod versions;

@@ -38,3 +38,13 @@ fn clients_read_each_other() {
         assert_eq!(text, "15 topics equal\n");
     }
 }
+
+/// What an administrator asks about brokers, the places of partitions and features.
+#[test]
+fn administration_of_a_cluster_of_one() {
+    let broker = Broker::start_default();
+    for client in ["confluent", "kafka-python"] {
+        let text = clients::python("cluster_admin.py", &[client, &broker.bootstrap()]);
+        assert!(text.ends_with("all checks hold\n"), "{text}");
+    }
+}

@@ -11,9 +11,7 @@ use ottla_cluster::replica::Durability;
 use ottla_protocol::ids::BrokerId;
 use ottla_storage::log::LogConfig;
 
-use super::error::ConfigError;
-use super::reader::Reader;
-use super::{BrokerConfig, ConnectionLimits};
+use super::{BrokerConfig, ConfigError, ConnectionLimits, Reader};
 
 /// Broker keys that can be changed at run time and are not defaults of topic keys.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ottla_cluster::groups::GroupConfig;
 use ottla_protocol::records::Compression;
 
-use super::reader::Reader;
+use super::Reader;
 
 /// `group.*` and `offsets.*`, but for those that the controller makes `__consumer_offsets` with.
 #[derive(Clone, Debug)]

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use super::notices::{self, Notice};
 use super::*;
 
 fn load(file: &str, environment: &[(&str, &str)], overrides: &[&str]) -> Result<BrokerConfig, String> {
@@ -122,7 +121,7 @@ fn listeners_and_what_is_advertised() {
     let config = config(&[
         "listeners=in://127.0.0.1:9092,OUT://0.0.0.0:9093,V6://[::1]:9092,CONTROLLER://:9094",
         "advertised.listeners=IN://127.0.0.1:9092,OUT://db1.example:19093",
-        "listener.security.protocol.map=IN:PLAINTEXT,OUT:plaintext,V6:PLAINTEXT,CONTROLLER:SSL",
+        "listener.security.protocol.map=IN:PLAINTEXT,OUT:plaintext,V6:PLAINTEXT",
         "controller.listener.names=CONTROLLER",
         "inter.broker.listener.name=IN",
     ]);
@@ -131,11 +130,43 @@ fn listeners_and_what_is_advertised() {
     assert_eq!(config.listeners[2].host, "::1");
     assert_eq!(config.advertised("OUT").unwrap().to_string(), "OUT://db1.example:19093");
     assert_eq!(config.advertised("V6"), None);
+    assert_eq!(config.controller_listeners[0].to_string(), "CONTROLLER://:9094");
+    assert_eq!(config.advertised_controllers[0].host, own_host());
+    assert_eq!(config.inter_broker_listener, "IN");
+}
+
+fn own_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[test]
+fn brokers_reach_each_other_on_a_listener_of_that_protocol() {
+    let two = [
+        "listeners=PLAINTEXT://127.0.0.1:1,OTHER://127.0.0.1:2",
+        "listener.security.protocol.map=OTHER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    ];
+    assert_eq!(config(&two).inter_broker_listener, "PLAINTEXT");
+    assert_eq!(config(&[two[0], two[1], "inter.broker.listener.name=other"]).inter_broker_listener, "OTHER");
+    assert!(error(&["security.inter.broker.protocol=SSL"]).contains("no listener has the protocol SSL"));
+}
+
+#[test]
+fn a_listener_is_of_a_role_that_the_node_has() {
+    let broker = ["process.roles=broker", "controller.quorum.bootstrap.servers=a:1"];
+    let config = config(&[broker[0], broker[1], "controller.listener.names=CONTROLLER"]);
+    assert!(config.roles.broker && !config.roles.controller && config.controller_listeners.is_empty());
+    assert_eq!(config.quorum.addresses(), ["a:1"]);
+    let own = "listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2";
+    let text = error(&[broker[0], broker[1], "controller.listener.names=CONTROLLER", own]);
+    assert!(text.contains("without the role controller does not serve CONTROLLER"), "{text}");
+    let text = error(&["controller.quorum.voters=1@a:1,2@b:1,3@c:1"]);
+    assert!(text.contains("set controller.listener.names=CONTROLLER"), "{text}");
+    assert!(error(&["process.roles=controller"]).contains("start ottla-coordinator"));
 }
 
 #[test]
 fn an_advertised_host_is_one_that_clients_can_reach() {
-    let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let here = own_host();
     let own = config(&["listeners=PLAINTEXT://:9092"]);
     assert_eq!(own.listeners[0].host, "");
     assert_eq!(own.advertised("PLAINTEXT").unwrap().host, here);
@@ -186,8 +217,6 @@ fn values_that_only_make_sense_together() {
     assert_eq!(large.queued_max_request_bytes, 2_000_000_000);
     assert!(error(&["default.replication.factor=40000"]).contains("32767"));
     assert!(error(&["max.connections.per.ip.overrides=a"]).contains("a has no colon"));
-    assert!(error(&["controller.quorum.voters=1@a:1,2@b:1"]).contains("not served yet"));
-    assert!(error(&["process.roles=controller"]).contains("without the role broker"));
     assert_eq!(config(&["process.roles=broker,controller", "controller.quorum.voters=1@a:1"]).node_id, 1);
 }
 
@@ -208,37 +237,4 @@ fn negative_sizes_and_times_leave_it_to_the_system() {
     assert_eq!(config.socket.send_buffer_bytes, None, "-1 is the default");
     assert_eq!(config.socket.receive_buffer_bytes, Some(102_400));
     assert_eq!(config.connections_idle_max, None);
-}
-
-fn notices_of(file: &str) -> Vec<Notice> {
-    let mut settings = StaticSettings::default();
-    for entry in properties::parse(file).unwrap() {
-        settings.set(&entry.key, &entry.value, Source::Override);
-    }
-    notices::of(&settings)
-}
-
-#[test]
-fn odd_settings_are_noticed() {
-    let unknown =
-        |key: &str, meant| Notice::Unknown { key: key.to_owned(), origin: "--override".to_owned(), meant };
-    assert_eq!(notices_of("num.partitons=3"), [unknown("num.partitons", Some("num.partitions"))]);
-    assert_eq!(notices_of("retention.ms=3"), [unknown("retention.ms", Some("log.retention.ms"))]);
-    assert_eq!(notices_of("zookeeper.connect=x"), [unknown("zookeeper.connect", None)]);
-    let unprotected =
-        |key: &str| Notice::Unprotected { key: key.to_owned(), origin: "--override".to_owned() };
-    assert_eq!(notices_of("authorizer.class.name=X"), [unprotected("authorizer.class.name")]);
-    assert_eq!(notices_of("super.users=X"), [unprotected("super.users")]);
-    let quickstart = "num.network.threads=4\nnum.io.threads=8\nlog.dirs=/x\nnum.partitions=1";
-    assert_eq!(notices_of(quickstart), [Notice::NotUsed { keys: vec!["num.network.threads".to_owned()] }]);
-    assert_eq!(notices_of("log.dirs=/x"), []);
-}
-
-#[test]
-fn secrets_do_not_reach_an_error() {
-    let mut settings = StaticSettings::default();
-    settings.set("ssl.key.password", "geheim", Source::Override);
-    let reader = Reader::new(&settings).unwrap();
-    let text = reader.bad("ssl.key.password", "reason", "advice").to_string();
-    assert!(text.contains("[hidden]") && !text.contains("geheim"), "{text}");
 }

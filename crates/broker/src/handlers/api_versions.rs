@@ -1,5 +1,7 @@
-//! ApiVersions: exactly what is served, plus the oldest Produce versions that librdkafka looks for.
+//! ApiVersions: exactly what is served, plus the oldest Produce versions that librdkafka looks for; the levels of features that this
+//! broker can work with, and those that the cluster has finalized.
 
+use ottla_cluster::features::Features;
 use ottla_protocol::generated::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -33,12 +35,12 @@ pub fn handle(
     let features: Vec<_> = image.features().collect();
     ApiVersionsResponse {
         api_keys: ranges(),
-        supported_features: features
+        supported_features: Features::known()
             .iter()
-            .map(|(name, level)| SupportedFeatureKey {
-                name: (*name).into(),
-                min_version: 1,
-                max_version: *level,
+            .map(|(name, levels)| SupportedFeatureKey {
+                name: name.into(),
+                min_version: levels.min,
+                max_version: levels.max,
                 ..Default::default()
             })
             .collect(),

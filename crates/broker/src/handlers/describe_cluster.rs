@@ -1,4 +1,4 @@
-//! DescribeCluster: the brokers, the controller and the cluster's id.
+//! DescribeCluster: the brokers, fenced ones too when they are asked for (KIP-1073), the controller and the cluster's id.
 
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::describe_cluster::{
@@ -36,7 +36,8 @@ pub fn handle(
             ..Default::default()
         };
     }
-    let brokers = state.endpoints(&state.image(), connection.listener()).into_iter();
+    let brokers = state.all_endpoints(&state.image(), connection.listener()).into_iter();
+    let brokers = brokers.filter(|broker| request.include_fenced_brokers || !broker.fenced);
     DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: state.cluster_id().into(),
@@ -51,6 +52,7 @@ pub fn handle(
                 host: broker.host.into(),
                 port: broker.port,
                 rack: broker.rack.map(Into::into),
+                is_fenced: broker.fenced,
                 ..Default::default()
             })
             .collect(),

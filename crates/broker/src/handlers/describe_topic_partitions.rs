@@ -42,7 +42,7 @@ pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> Descri
                 break;
             }
             left -= 1;
-            let leader = ShownLeader::new(state, served.as_deref(), index, partition);
+            let leader = ShownLeader::new(state, &image, served.as_deref(), index, partition);
             entry.partitions.push(DescribeTopicPartitionsResponsePartition {
                 error_code: leader.code.code(),
                 partition_index: index,
@@ -50,7 +50,7 @@ pub fn handle(state: &State, request: &DescribeTopicPartitionsRequest) -> Descri
                 leader_epoch: partition.leader_epoch.0,
                 replica_nodes: partition.replicas.iter().map(|id| id.0).collect(),
                 isr_nodes: partition.isr.iter().map(|id| id.0).collect(),
-                // Lists, although the message allows null: the Java client does not.
+                // Not kept, see docs/cluster.md. Lists, although the message allows null: the Java client does not.
                 eligible_leader_replicas: Some(Vec::new()),
                 last_known_elr: Some(Vec::new()),
                 offline_replicas: leader.offline,

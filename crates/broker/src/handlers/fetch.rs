@@ -76,9 +76,10 @@ enum Part {
 /// Starts a fetch.
 ///
 /// # Errors
-/// A request-level error code: the session is unknown or at another round, or the request is a follower's.
+/// A request-level error code: the session is unknown or at another round, or the request is a follower's of a version that
+/// does not tell the broker's epoch (the others are for [`crate::replication::leading`]).
 pub fn handle(state: &Arc<State>, request: &FetchRequest, version: i16) -> Result<FetchWait, ErrorCode> {
-    if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
+    if request.replica_id >= 0 {
         return Err(ErrorCode::ClusterAuthorizationFailed);
     }
     if request.max_wait_ms < 0 || request.min_bytes < 0 || request.max_bytes < 0 {

@@ -79,7 +79,8 @@ fn find(state: &State, image: &MetadataImage, key: Str, listener: &str) -> Coord
     let number = partition_of(&key, topic.partitions.len());
     let index = usize::try_from(number).expect("numbers of partitions are not negative");
     let Some(partition) = topic.partitions.get(index) else { return unavailable(key) };
-    let leader = ShownLeader::new(state, state.topics.get(topic.id).as_deref(), number, partition).id;
+    let served = state.topics.get(topic.id);
+    let leader = ShownLeader::new(state, image, served.as_deref(), number, partition).id;
     let endpoint = state.endpoints(image, listener).into_iter().find(|endpoint| endpoint.id.0 == leader);
     match endpoint {
         Some(endpoint) => Coordinator {

@@ -27,6 +27,9 @@ const LATEST_TIERED: i64 = -5;
 /// The first record not yet in remote storage (KIP-1023); without tiered storage the earliest.
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+/// First version that knows OFFSET_NOT_AVAILABLE; the ones before get a code that clients try again on, too.
+const OFFSET_NOT_AVAILABLE_SINCE: i16 = 5;
+
 /// What must become visible before the answer: the unsynced ends of the logs that are asked about by anything but their start.
 pub fn unsettled(state: &State, request: &ListOffsetsRequest) -> Vec<Committed> {
     let image = state.image();
@@ -38,7 +41,9 @@ pub fn unsettled(state: &State, request: &ListOffsetsRequest) -> Vec<Committed> 
             .filter(|asked| asked.timestamp >= LATEST || asked.timestamp == MAX_TIMESTAMP)
         {
             let partition = state.partition_by_name(&image, &topic.name, asked.partition_index);
-            unsettled.extend(partition.ok().and_then(|partition| partition.settle()));
+            // With followers the wait has no bound: as in Kafka, acks=1 alone does not make a record visible there.
+            let alone = partition.ok().filter(|partition| partition.is_led_alone());
+            unsettled.extend(alone.and_then(|partition| partition.settle()));
         }
     }
     unsettled
@@ -85,6 +90,11 @@ fn look_up(
         Ok(bounds) => bounds,
         Err(error) => return failed(code_of(&error)),
     };
+    if !bounds.is_settled && (asked.timestamp >= LATEST || asked.timestamp == MAX_TIMESTAMP) {
+        // A new leader does not know yet what was committed before it (KIP-207).
+        let is_known = version >= OFFSET_NOT_AVAILABLE_SINCE;
+        return failed(if is_known { ErrorCode::OffsetNotAvailable } else { ErrorCode::LeaderNotAvailable });
+    }
     match asked.timestamp {
         LATEST => found(bounds.high_watermark.0, -1, bounds.epoch),
         EARLIEST | EARLIEST_LOCAL | EARLIEST_PENDING_UPLOAD => {

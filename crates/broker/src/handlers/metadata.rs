@@ -76,9 +76,9 @@ fn describe(
     connection: &ConnectionInfo,
 ) -> MetadataResponse {
     let mut topics: Vec<_> = match &request.topics {
-        None => image.topics().map(|topic| found(state, topic)).collect(),
+        None => image.topics().map(|topic| found(state, image, topic)).collect(),
         Some(topics) if topics.is_empty() && version < EMPTY_MEANS_NONE_SINCE => {
-            image.topics().map(|topic| found(state, topic)).collect()
+            image.topics().map(|topic| found(state, image, topic)).collect()
         }
         Some(topics) => topics.iter().map(|asked| look_up(state, image, asked, version)).collect(),
     };
@@ -118,7 +118,7 @@ fn look_up(
 ) -> MetadataResponseTopic {
     if version >= TOPIC_IDS_SINCE && !asked.topic_id.is_zero() {
         return match image.topic_by_id(&asked.topic_id) {
-            Some(topic) => found(state, topic),
+            Some(topic) => found(state, image, topic),
             None => MetadataResponseTopic {
                 error_code: ErrorCode::UnknownTopicId.code(),
                 topic_id: asked.topic_id,
@@ -130,7 +130,7 @@ fn look_up(
     }
     let name = asked.name.clone().unwrap_or_default();
     match image.topic_by_name(&name) {
-        Some(topic) => found(state, topic),
+        Some(topic) => found(state, image, topic),
         None => {
             let error_code = code_of_unknown(&name).code();
             MetadataResponseTopic { error_code, name: Some(name), ..Default::default() }
@@ -138,11 +138,11 @@ fn look_up(
     }
 }
 
-fn found(state: &State, topic: &TopicImage) -> MetadataResponseTopic {
+fn found(state: &State, image: &MetadataImage, topic: &TopicImage) -> MetadataResponseTopic {
     let served = state.topics.get(topic.id);
     let partitions = (0..).zip(&topic.partitions);
     let partitions =
-        partitions.map(|(index, partition)| described(state, served.as_deref(), index, partition));
+        partitions.map(|(index, partition)| described(state, image, served.as_deref(), index, partition));
     MetadataResponseTopic {
         name: Some((&*topic.name).into()),
         topic_id: topic.id,
@@ -173,29 +173,41 @@ pub struct ShownLeader {
     pub code: ErrorCode,
     /// The leader, -1 for none.
     pub id: i32,
-    /// Replicas whose log cannot be used.
+    /// Replicas that cannot serve: their broker is fenced or gone, or their log cannot be used.
     pub offline: Vec<i32>,
 }
 
 impl ShownLeader {
     /// `served` is this broker's side of the topic: a partition whose log failed here has no leader here.
     #[must_use]
-    pub fn new(state: &State, served: Option<&ServedTopic>, index: i32, partition: &PartitionImage) -> Self {
+    pub fn new(
+        state: &State,
+        image: &MetadataImage,
+        served: Option<&ServedTopic>,
+        index: i32,
+        partition: &PartitionImage,
+    ) -> Self {
+        let own = state.config.node_id;
         let replica = served.and_then(|served| served.partition(index).ok());
-        let is_offline = replica.is_some_and(|replica| replica.failure().is_some());
-        let id = if is_offline { -1 } else { partition.leader.0 };
+        let has_failed = replica.is_some_and(|replica| replica.failure().is_some());
+        let id = if has_failed && partition.leader.0 == own { -1 } else { partition.leader.0 };
         let code = if id < 0 { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
-        Self { code, id, offline: if is_offline { vec![state.config.node_id] } else { Vec::new() } }
+        let mut offline: Vec<i32> = image.offline_replicas(partition).map(|id| id.0).collect();
+        if has_failed && !offline.contains(&own) {
+            offline.push(own);
+        }
+        Self { code, id, offline }
     }
 }
 
 fn described(
     state: &State,
+    image: &MetadataImage,
     served: Option<&ServedTopic>,
     index: i32,
     partition: &PartitionImage,
 ) -> MetadataResponsePartition {
-    let leader = ShownLeader::new(state, served, index, partition);
+    let leader = ShownLeader::new(state, image, served, index, partition);
     MetadataResponsePartition {
         error_code: leader.code.code(),
         partition_index: index,

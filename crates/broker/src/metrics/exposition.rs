@@ -5,30 +5,18 @@ use std::fmt::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use ottla_process::metrics::{counter, gauge, histogram, signed};
 use ottla_protocol::generated::{ApiKey, ErrorCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
-use super::{ApiMetrics, CleanerMetrics, LatencyHistogram, LogSize, Metrics, look, process};
-
-/// Content type of what [`text`] gives.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::{ApiMetrics, CleanerMetrics, LogSize, Metrics, look};
 
 /// All metrics as text. May block as long as the source of log sizes does.
 pub fn text(metrics: &Arc<Metrics>) -> String {
-    let mut registry = Registry::with_prefix("ottla");
-    registry.register_collector(Box::new(BrokerCollector(metrics.clone())));
-    let mut plain = Registry::default();
-    plain.register_collector(Box::new(process::ProcessCollector));
-    let mut text = String::with_capacity(16 * 1024);
-    use prometheus_client::encoding::text::{encode_eof, encode_registry};
-    encode_registry(&mut text, &registry)
-        .and_then(|()| encode_registry(&mut text, &plain))
-        .and_then(|()| encode_eof(&mut text))
-        .expect("writing to a String does not fail");
-    text
+    ottla_process::metrics::exposition(Box::new(BrokerCollector(metrics.clone())))
 }
 
 /// The name of an API in the label `api`.
@@ -53,7 +41,8 @@ impl Collector for BrokerCollector {
         logs(e, &self.0)?;
         cleaner(e, &self.0.cleaner)?;
         log_sizes(e, &self.0)?;
-        groups(e, &self.0)
+        groups(e, &self.0)?;
+        super::cluster::encode(e, &self.0)
     }
 }
 
@@ -177,39 +166,12 @@ fn log_sizes(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> 
     by_topic(e, "topic_partitions", "A topic's partitions on this broker", |topic| topic.partitions)
 }
 
-/// A gauge of the text format is signed.
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-pub(super) fn counter(e: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> Result<(), Error> {
-    let mut sample = e.encode_descriptor(name, help, None, MetricType::Counter)?;
-    sample.encode_counter::<NoLabelSet, _, f64>(&value, None)
-}
-
-pub(super) fn gauge(e: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> Result<(), Error> {
-    e.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&signed(value))
-}
-
-fn histogram(
-    e: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    values: &LatencyHistogram,
-) -> Result<(), Error> {
-    let unit = Unit::Seconds;
-    let mut sample = e.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
-    let buckets = values.buckets();
-    let count = buckets.iter().map(|(_, count)| count).sum();
-    sample.encode_histogram::<NoLabelSet>(values.sum_seconds(), count, &buckets, None)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::metrics::{LogsView, NetworkView};
+    use crate::metrics::{ClusterView, LogsView, NetworkView};
 
     fn lines_of(text: &str, start: &str) -> Vec<String> {
         text.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
@@ -266,6 +228,8 @@ mod tests {
             partitions_offline: 2,
             log_dirs_offline: 1,
         });
+        metrics.set_cluster(|| ClusterView { under_min_isr: 4, ..ClusterView::default() });
+        metrics.replication.isr_shrinks.add(1);
         let text = text(&metrics);
         for line in [
             "ottla_network_received_bytes_total 11",
@@ -282,22 +246,13 @@ mod tests {
             "ottla_fdatasync_duration_seconds_bucket{le=\"+Inf\"} 1",
             "ottla_log_size_bytes{topic=\"a\\\"b\"} 99",
             "ottla_topic_partitions{topic=\"a\\\"b\"} 3",
+            "ottla_partitions_under_min_isr 4",
+            "ottla_isr_shrinks_total 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
         assert_eq!(lines_of(&text, "process_resident_memory_bytes").len(), 1, "{text}");
-    }
-
-    #[test]
-    fn a_bound_belongs_to_its_bucket() {
-        let histogram = LatencyHistogram::default();
-        histogram.observe(Duration::from_micros(25));
-        histogram.observe(Duration::from_nanos(25_001));
-        histogram.observe(Duration::ZERO);
-        let counts: Vec<u64> = histogram.buckets().iter().map(|(_, count)| *count).collect();
-        assert_eq!(counts[..3], [2, 1, 0]);
-        assert_eq!(histogram.count(), 3);
     }
 }

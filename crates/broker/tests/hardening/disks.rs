@@ -57,6 +57,9 @@ async fn a_failed_sync_takes_its_directory_offline_and_the_others_go_on() {
         assert_eq!((metadata.error_code, metadata.offline_replicas), (code(LeaderNotAvailable), vec![1]));
         assert_eq!(broker.fetch("t", 0).await.error_code, code(KafkaStorageError));
         until("health says so", || async { broker.health().contains(&format!("{bad} is offline")) }).await;
+        // The controller was told where they lie, and takes their leadership away.
+        until("a new leader epoch", || async { broker.partition_metadata("t", 0).await.leader_epoch == 1 })
+            .await;
         // New partitions go where they can be written.
         assert_eq!(broker.create("new", 2, &[]).await, NONE);
         for index in 0..2 {

@@ -2,6 +2,7 @@
 //! that do so on demand, a real socket, our own client.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod administration;
 mod bounds;
 mod compaction;
 mod configs;

@@ -23,6 +23,9 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 /// Where a value comes from when nobody has set it.
 const SOURCE_DEFAULT: i8 = 5;
+/// Set for this topic, or for this broker, while it runs.
+const SOURCE_TOPIC: i8 = 1;
+const SOURCE_BROKER: i8 = 2;
 
 /// What is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,14 @@ impl Resource {
         match self {
             Resource::Topic(_) => TOPIC,
             Resource::Broker(_) => BROKER,
+        }
+    }
+
+    /// Where a value comes from that was set for this very resource.
+    fn source(&self) -> i8 {
+        match self {
+            Resource::Topic(_) => SOURCE_TOPIC,
+            Resource::Broker(_) => SOURCE_BROKER,
         }
     }
 
@@ -75,6 +86,8 @@ pub struct ConfigEntry {
     pub value: Option<String>,
     /// Has nobody set it?
     pub is_default: bool,
+    /// Has somebody set it for this resource itself, not for all or in a file?
+    pub is_set_here: bool,
     /// Can it not be changed?
     pub is_read_only: bool,
     /// Is its value kept secret?
@@ -116,6 +129,7 @@ impl Admin {
                 key: config.name.to_string(),
                 value: config.value.map(|value| value.to_string()),
                 is_default: config.config_source == SOURCE_DEFAULT,
+                is_set_here: config.config_source == resource.source(),
                 is_read_only: config.read_only,
                 is_sensitive: config.is_sensitive,
             });
@@ -169,7 +183,7 @@ impl Admin {
             Resource::Topic(_) => return self.ask_controller(request, versions, judge).await,
             Resource::Broker(id) => *id,
         };
-        let mut retries = Retries::new(Q::NAME, self.client.call_max());
+        let mut retries = Retries::new(Q::NAME.trim_end_matches("Request"), self.client.call_max());
         loop {
             let answer = self.client.call_broker(broker, request, versions).await;
             match answer.and_then(|(response, _)| judge(&response).map(|()| response)) {

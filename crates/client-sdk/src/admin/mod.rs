@@ -1,11 +1,15 @@
 //! What an administrator can do.
 
 mod configs;
+mod explain;
 mod groups;
+mod quorum;
 mod topics;
 
 pub use configs::{ConfigChange, ConfigEntry, Resource};
+pub use explain::{GroupEvent, GroupExplanation, PartitionExplanation};
 pub use groups::{DescribedGroup, GroupListing, GroupMember};
+pub use quorum::{Quorum, QuorumNode};
 pub use topics::{ClusterInfo, LogDirectory, NewTopic};
 
 use std::collections::BTreeMap;
@@ -62,7 +66,7 @@ impl Admin {
         versions: (i16, i16),
         judge: impl Fn(&R) -> Result<(), Error>,
     ) -> Result<R, Error> {
-        let mut retries = Retries::new(Q::NAME, self.client.call_max());
+        let mut retries = Retries::new(Q::NAME.trim_end_matches("Request"), self.client.call_max());
         loop {
             let answer = match self.client.cluster().controller_id {
                 Some(controller) => self.client.call_broker(controller, request, versions).await,

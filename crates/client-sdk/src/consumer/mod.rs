@@ -13,7 +13,7 @@ pub use record::ConsumerRecord;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
@@ -68,9 +68,18 @@ pub(crate) struct Shared {
     changes: AtomicU64,
     /// Calls the supervisor.
     attention: Notify,
+    /// How often the program has asked for a record. One task asks, so that this need not be one step.
+    asked: AtomicU64,
+    /// Does the program wait for a record?
+    waits: AtomicBool,
 }
 
 impl Shared {
+    /// A number that stays the same while the program works on what it was given; `None` while it waits for more.
+    pub(crate) fn work(&self) -> Option<u64> {
+        (!self.waits.load(Ordering::Relaxed)).then(|| self.asked.load(Ordering::Relaxed))
+    }
+
     fn assignment(&self) -> MutexGuard<'_, Assignment> {
         self.assignment.lock().expect("no panic under this lock")
     }
@@ -119,6 +128,8 @@ impl Consumer {
             assignment: Mutex::new(Assignment::new()),
             changes: AtomicU64::new(0),
             attention: Notify::new(),
+            asked: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
         });
         let stop = Arc::new(Notify::new());
         let supervisor = tokio::spawn(supervisor::run(shared.clone(), stop.clone()));
@@ -217,6 +228,8 @@ impl Consumer {
     }
 
     fn poll_record(&mut self, context: &mut Context<'_>) -> Poll<Result<ConsumerRecord, Error>> {
+        self.shared.waits.store(false, Ordering::Relaxed);
+        self.shared.asked.store(self.shared.asked.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if let Some(current) = &self.current {
             let done = current.progress.position.load(Ordering::Relaxed);
             current.progress.done.store(done, Ordering::Relaxed);
@@ -241,7 +254,10 @@ impl Consumer {
                     self.current = Some(Current { chunk, progress, batch_end: -1 });
                 }
                 Next::Error(error) => return Poll::Ready(Err(error)),
-                Next::Nothing => return Poll::Pending,
+                Next::Nothing => {
+                    self.shared.waits.store(true, Ordering::Relaxed);
+                    return Poll::Pending;
+                }
             }
         }
     }

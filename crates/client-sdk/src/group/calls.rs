@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ottla_protocol::generated::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use ottla_protocol::generated::join_group::{JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse};
-use ottla_protocol::generated::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
+use ottla_protocol::generated::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
 use ottla_protocol::generated::sync_group::{
     SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
 };
@@ -19,12 +19,16 @@ use crate::committed::Committer;
 use crate::connection::Connection;
 use crate::error::{Error, check};
 
-/// The last before compact fields, which librdkafka's mock cluster misreads; what later ones add is not used here.
-const JOIN_GROUP_VERSIONS: (i16, i16) = (1, 5);
+/// With the reason (KIP-800), and with an assignment that may be skipped (KIP-814).
+const JOIN_GROUP_VERSIONS: (i16, i16) = (8, 9);
+/// Without; the last before compact fields, which librdkafka's mock cluster misreads.
+const JOIN_GROUP_OLD_VERSIONS: (i16, i16) = (1, 5);
 const SYNC_GROUP_VERSIONS: (i16, i16) = (0, 3);
 const HEARTBEAT_VERSIONS: (i16, i16) = (0, 4);
-/// One member a request; from 3 on there may be many.
-const LEAVE_GROUP_VERSIONS: (i16, i16) = (0, 2);
+/// With the reason (KIP-800).
+const LEAVE_GROUP_VERSIONS: (i16, i16) = (5, 5);
+/// Without, and with one member a request.
+const LEAVE_GROUP_OLD_VERSIONS: (i16, i16) = (0, 2);
 const PROTOCOL_TYPE: &str = "consumer";
 /// A join is answered when the slowest member has joined; the broker needs a moment on top.
 const JOIN_MARGIN: Duration = Duration::from_secs(10);
@@ -39,6 +43,7 @@ pub(super) async fn join(
     options: &GroupOptions,
     me: &Committer,
     metadata: &Bytes,
+    reason: &'static str,
 ) -> Result<JoinGroupResponse, Error> {
     let protocols = options.assignors.iter().map(|assignor| JoinGroupRequestProtocol {
         name: Str::from_static(assignor.name()),
@@ -53,9 +58,12 @@ pub(super) async fn join(
         group_instance_id: me.instance.clone(),
         protocol_type: Str::from_static(PROTOCOL_TYPE),
         protocols: protocols.collect(),
+        reason: Some(Str::from_static(reason)),
         ..JoinGroupRequest::default()
     };
-    let version = connection.version::<JoinGroupRequest>(JOIN_GROUP_VERSIONS)?;
+    let version = connection
+        .version::<JoinGroupRequest>(JOIN_GROUP_VERSIONS)
+        .or_else(|_older| connection.version::<JoinGroupRequest>(JOIN_GROUP_OLD_VERSIONS))?;
     connection.call_within(&request, version, options.rebalance_max + JOIN_MARGIN).await
 }
 
@@ -103,14 +111,31 @@ pub(super) async fn heartbeat(client: &Client, coordinator: i32, me: &Committer)
     check(response.error_code, |code| Error::group(&me.group, code))
 }
 
-/// Says goodbye.
-pub(super) async fn leave(client: &Client, coordinator: i32, me: &Committer) -> Result<(), Error> {
-    let request = LeaveGroupRequest {
-        group_id: me.group.clone(),
-        member_id: me.member.clone(),
-        ..LeaveGroupRequest::default()
+/// Says goodbye, and why.
+pub(super) async fn leave(
+    client: &Client,
+    coordinator: i32,
+    me: &Committer,
+    reason: &'static str,
+) -> Result<(), Error> {
+    let connection = client.connection(coordinator).await?;
+    let mut request = LeaveGroupRequest { group_id: me.group.clone(), ..LeaveGroupRequest::default() };
+    let versions = if connection.version::<LeaveGroupRequest>(LEAVE_GROUP_VERSIONS).is_ok() {
+        request.members = vec![MemberIdentity {
+            member_id: me.member.clone(),
+            group_instance_id: me.instance.clone(),
+            reason: Some(Str::from_static(reason)),
+            ..MemberIdentity::default()
+        }];
+        LEAVE_GROUP_VERSIONS
+    } else {
+        request.member_id = me.member.clone();
+        LEAVE_GROUP_OLD_VERSIONS
     };
-    let (response, _): (LeaveGroupResponse, _) =
-        client.call_broker(coordinator, &request, LEAVE_GROUP_VERSIONS).await?;
-    check(response.error_code, |code| Error::group(&me.group, code))
+    let (response, _): (LeaveGroupResponse, _) = client.call_over(&connection, &request, versions).await?;
+    check(response.error_code, |code| Error::group(&me.group, code))?;
+    response
+        .members
+        .iter()
+        .try_for_each(|member| check(member.error_code, |code| Error::group(&me.group, code)))
 }

@@ -33,6 +33,7 @@ pub(super) async fn run(options: GroupOptions, handle: GroupHandle, stop: Arc<No
         connection: None,
         owned: Vec::new(),
         counts: BTreeMap::new(),
+        reason: "it is new",
     };
     tokio::select! {
         () = member.live() => {}
@@ -52,6 +53,8 @@ struct Member {
     owned: Vec<TopicPartition>,
     /// How many partitions the topics had at the last join.
     counts: BTreeMap<Str, i32>,
+    /// Why it joins the next time, for people who ask the group's coordinator.
+    reason: &'static str,
 }
 
 impl Member {
@@ -77,6 +80,7 @@ impl Member {
         let assigned = self.sync(&joined).await?;
         let more = self.take_over(assigned).await?;
         if more {
+            self.reason = "it has let go of partitions";
             // What was let go is given to others in the next round.
             return Ok(());
         }
@@ -107,7 +111,7 @@ impl Member {
                 generation: me.generation,
             };
             let metadata = membership::write_subscription(&subscription);
-            let response = calls::join(connection, &self.options, &me, &metadata).await?;
+            let response = calls::join(connection, &self.options, &me, &metadata, self.reason).await?;
             match code_of(response.error_code) {
                 ErrorCode::None => {
                     let mut committer = self.handle.committer();
@@ -248,6 +252,7 @@ impl Member {
 
     /// Gives signs of life and commits until the group changes.
     async fn stay(&mut self) -> Result<(), Error> {
+        let mut working = self.handle.reading.work().map(|work| (work, Instant::now()));
         let mut heartbeat_at = Instant::now() + self.options.heartbeat_every;
         let commit_every = self.options.commit_every;
         let mut commit_at = commit_every.map(|pause| Instant::now() + pause);
@@ -257,6 +262,15 @@ impl Member {
             let wake_at = commit_at.map_or(heartbeat_at, |at| at.min(heartbeat_at));
             sleep_until(wake_at).await;
             let now = Instant::now();
+            working = match (self.handle.reading.work(), working) {
+                (Some(work), Some((before, since))) if work == before => {
+                    if now - since > self.options.work_max {
+                        return self.stand_aside(work).await;
+                    }
+                    Some((work, since))
+                }
+                (work, _) => work.map(|work| (work, now)),
+            };
             if commit_at.is_some_and(|at| at <= now) {
                 self.commit_done(|_| true).await;
                 commit_at = commit_every.map(|pause| Instant::now() + pause);
@@ -264,6 +278,7 @@ impl Member {
             if refresh_at <= now {
                 refresh_at = now + refresh_every;
                 if self.count_partitions().await? != self.counts {
+                    self.reason = "a topic has more partitions";
                     return Ok(());
                 }
             }
@@ -273,7 +288,10 @@ impl Member {
                 let broker = self.find_coordinator().await?;
                 match calls::heartbeat(&self.handle.client, broker, &me).await {
                     Ok(()) => {}
-                    Err(error) if error.code() == Some(ErrorCode::RebalanceInProgress) => return Ok(()),
+                    Err(error) if error.code() == Some(ErrorCode::RebalanceInProgress) => {
+                        self.reason = "the group rebalances";
+                        return Ok(());
+                    }
                     Err(error) if coordinator::is_elsewhere(&error) => {
                         // The group lives on at another coordinator; the session's time is long enough to find it.
                         self.coordinator = None;
@@ -283,6 +301,30 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// The program is too long at work on one record: others get the partitions until it asks for the next. What it has
+    /// is lost to it, as others may have it before it is done. A static member leaves by its silence.
+    async fn stand_aside(&mut self, work: u64) -> Result<(), Error> {
+        tracing::warn!(
+            group = %self.options.group,
+            "the program works on a record for longer than work_max: leaving the group until it asks for the next"
+        );
+        self.lose_all();
+        let me = self.handle.committer().clone();
+        if me.instance.is_none() {
+            let broker = self.find_coordinator().await?;
+            calls::leave(&self.handle.client, broker, &me, "its program works on a record for too long")
+                .await?;
+            let mut committer = self.handle.committer();
+            committer.member = Str::default();
+            committer.generation = -1;
+        }
+        while self.handle.reading.work() == Some(work) {
+            sleep(self.options.heartbeat_every).await;
+        }
+        self.reason = "its program asks for records again";
+        Ok(())
     }
 
     async fn count_partitions(&self) -> Result<BTreeMap<Str, i32>, Error> {
@@ -296,6 +338,7 @@ impl Member {
 
     /// After an error of the membership: what has to be forgotten before the next try.
     async fn stumble(&mut self, error: Error) {
+        self.reason = "it tries again after an error";
         if coordinator::is_elsewhere(&error) {
             self.coordinator = None;
             self.connection = None;
@@ -337,7 +380,7 @@ impl Member {
             return;
         }
         if let Some(broker) = self.coordinator
-            && let Err(error) = calls::leave(&self.handle.client, broker, &me).await
+            && let Err(error) = calls::leave(&self.handle.client, broker, &me, "its consumer is closed").await
         {
             tracing::debug!(%error, "left without a goodbye");
         }

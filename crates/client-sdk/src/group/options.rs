@@ -49,6 +49,7 @@ pub struct GroupOptions {
     pub(super) rebalance_max: Duration,
     pub(super) heartbeat_every: Duration,
     pub(super) commit_every: Option<Duration>,
+    pub(super) work_max: Duration,
     pub(super) listener: Option<Arc<dyn RebalanceListener>>,
 }
 
@@ -64,6 +65,7 @@ impl GroupOptions {
             rebalance_max: Duration::from_secs(300),
             heartbeat_every: Duration::from_secs(3),
             commit_every: Some(Duration::from_secs(5)),
+            work_max: Duration::from_secs(300),
             listener: None,
         }
     }
@@ -109,6 +111,14 @@ impl GroupOptions {
     /// 5 s by default; `None` leaves it to the program.
     pub fn commit_every(mut self, pause: Option<Duration>) -> Self {
         self.commit_every = pause;
+        self
+    }
+
+    /// How long the program may work on a record before it asks for the next; 5 minutes by default, to the precision of
+    /// `heartbeat_every`. A member that takes longer leaves the group, so that others go on with its partitions, and joins
+    /// again when it asks again (`max.poll.interval.ms` of other clients).
+    pub fn work_max(mut self, limit: Duration) -> Self {
+        self.work_max = limit;
         self
     }
 

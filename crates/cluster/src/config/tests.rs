@@ -152,7 +152,7 @@ fn the_page_lists_every_key() {
 /// allowed, at run time.
 #[test]
 fn the_brokers_value_is_the_topics_default() {
-    let candidates = ["1", "2", "14", "1048576", "compact", "gzip", "LogAppendTime", "replicated"];
+    let candidates = ["1", "2", "14", "1048576", "compact", "gzip", "LogAppendTime", "replicated", "true"];
     let mut shown = 0;
     for key in topic_keys().filter(|key| key.is_honoured()) {
         // A level counts where the topic asks for its codec.

@@ -77,6 +77,8 @@ pub struct TopicConfig {
     pub timestamp_after_max_ms: Option<i64>,
     /// `min.insync.replicas`
     pub min_insync_replicas: i32,
+    /// `unclean.leader.election.enable`
+    pub unclean_leader_election: bool,
     /// `ottla.durability`
     pub durability: Durability,
 }
@@ -108,6 +110,9 @@ impl TopicConfig {
             timestamp_before_max_ms: not_endless(values.long("message.timestamp.before.max.ms")),
             timestamp_after_max_ms: not_endless(values.long("message.timestamp.after.max.ms")),
             min_insync_replicas: values.int("min.insync.replicas"),
+            unclean_leader_election: values
+                .text("unclean.leader.election.enable")
+                .eq_ignore_ascii_case("true"),
             durability: values.durability(),
         }
     }

@@ -13,6 +13,7 @@ mod delete_topics;
 mod elect_leaders;
 mod elections;
 mod internal_topics;
+mod list_config_resources;
 mod list_partition_reassignments;
 mod log_directories;
 mod partition_change;
@@ -23,6 +24,7 @@ mod tenure;
 mod tick;
 mod topic_name;
 mod unregister_broker;
+mod update_features;
 
 use std::collections::BTreeSet;
 
@@ -31,8 +33,10 @@ use ottla_protocol::ids::{BrokerId, Uuid};
 use ottla_protocol::wire::Str;
 
 use crate::config::{ConfigMap, Layers};
+use crate::features::Features;
 use crate::image::{MetadataDelta, MetadataImage, MetadataRecord};
 
+pub use list_config_resources::list_config_resources;
 pub use list_partition_reassignments::list_partition_reassignments;
 pub use log_directories::DirectoryAssignment;
 pub use tenure::{RECONNECT_MS, Tenure};
@@ -73,6 +77,8 @@ pub struct Settings {
     pub leader_rebalance_ms: Option<i64>,
     /// `offsets.topic.*`
     pub offsets_topic: OffsetsTopicSettings,
+    /// The features that this controller knows.
+    pub features: Features,
     /// All values that are set at the start.
     pub fixed: ConfigMap,
 }
@@ -109,6 +115,7 @@ impl Settings {
                 replication_factor: value("offsets.topic.replication.factor").parse().unwrap_or(3),
                 segment_bytes: value("offsets.topic.segment.bytes").parse().unwrap_or(100 << 20),
             },
+            features: Features::known(),
             fixed,
         }
     }

@@ -226,13 +226,10 @@ struct Elected {
     unclean: bool,
 }
 
-/// Whether a broker has a directory online. One that is not known yet counts as there, and so does any of a broker that names none.
+/// Whether a broker has a directory online.
 pub(super) fn has_directory(image: &MetadataImage, id: BrokerId, directory: Uuid) -> bool {
-    let Some(broker) = image.broker(id) else { return false };
     planted(Bug::WipedReplicaElected)
-        || directory.is_zero()
-        || broker.log_dirs.is_empty()
-        || broker.log_dirs.contains(&directory)
+        || image.broker(id).is_some_and(|broker| broker.has_directory(directory))
 }
 
 fn numbers(ids: &[BrokerId]) -> Vec<i32> {

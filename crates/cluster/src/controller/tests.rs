@@ -574,5 +574,6 @@ fn auto_creation_takes_what_exists_for_success() {
 }
 
 mod cluster;
+mod features;
 mod internal_topics;
 mod sequences;

@@ -222,6 +222,19 @@ impl MetadataImage {
         self.topic_by_id(&topic)?.partitions.get(usize::try_from(partition).ok()?)
     }
 
+    /// The replicas that cannot serve: their broker is gone or fenced, or has their directory no more.
+    pub fn offline_replicas<'a>(
+        &'a self,
+        partition: &'a PartitionImage,
+    ) -> impl Iterator<Item = BrokerId> + 'a {
+        let directories = partition.directories.iter().copied().chain(std::iter::repeat(Uuid::ZERO));
+        let is_online = |id: BrokerId, directory: Uuid| {
+            self.broker(id).is_some_and(|broker| !broker.fenced && broker.has_directory(directory))
+        };
+        let replicas = partition.replicas.iter().copied().zip(directories);
+        replicas.filter(move |(id, directory)| !is_online(*id, *directory)).map(|(id, _)| id)
+    }
+
     /// The values set on a resource; empty when nothing is.
     #[must_use]
     pub fn config(&self, resource: &Resource) -> &ConfigMap {
@@ -237,6 +250,14 @@ impl MetadataImage {
     #[must_use]
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
+    }
+}
+
+impl BrokerImage {
+    /// Whether a directory is online there. One that is not known yet counts as there, and so does any of a broker that names none.
+    #[must_use]
+    pub fn has_directory(&self, directory: Uuid) -> bool {
+        directory.is_zero() || self.log_dirs.is_empty() || self.log_dirs.contains(&directory)
     }
 }
 

@@ -122,7 +122,9 @@ impl Replica {
     #[must_use]
     pub fn durable_report(&self) -> Option<Offset> {
         match &self.role {
-            Role::Follower(side) if side.matches || planted(Bug::ReportBeforeMatch) => Some(self.local.durable),
+            Role::Follower(side) if side.matches || planted(Bug::ReportBeforeMatch) => {
+                Some(self.local.durable)
+            }
             Role::Idle | Role::Leader(_) | Role::Follower(_) => None,
         }
     }

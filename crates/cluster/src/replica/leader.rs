@@ -453,6 +453,16 @@ impl Replica {
         }
     }
 
+    /// Whether a follower is about to join the ISR: until it is in, or falls behind, ticks are wanted, for what keeps it out may be over
+    /// without anybody telling. One whose broker does not serve is not about to: a tick is wanted when it does again.
+    #[must_use]
+    pub fn is_being_joined(&self) -> bool {
+        match &self.role {
+            Role::Leader(side) => side.followers.values().any(|follower| follower.joins),
+            Role::Idle | Role::Follower(_) => false,
+        }
+    }
+
     /// The controller answered `proposal`, or could not be asked.
     pub fn handle_proposal_answer(
         &mut self,

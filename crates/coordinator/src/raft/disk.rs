@@ -121,8 +121,19 @@ pub(crate) struct Disk {
 /// Gives orders to the thread.
 #[derive(Clone)]
 pub(crate) struct DiskHandle {
-    orders: mpsc::Sender<Order>,
+    orders: Orders,
     view: Arc<Mutex<View>>,
+}
+
+/// Where orders go.
+#[derive(Clone)]
+enum Orders {
+    /// To a thread of their own.
+    Thread(mpsc::Sender<Order>),
+    /// They are carried out at once, on whatever thread gives them: in simulated time nothing may wait for a real thread. `None` once
+    /// the log is closed.
+    #[cfg(test)]
+    AtOnce(Arc<Mutex<Option<Disk>>>),
 }
 
 impl DiskHandle {
@@ -132,7 +143,14 @@ impl DiskHandle {
         let view = disk.view.clone();
         let thread =
             std::thread::Builder::new().name("metadata-disk".to_owned()).spawn(move || disk.run(&orders))?;
-        Ok((Self { orders: sender, view }, thread))
+        Ok((Self { orders: Orders::Thread(sender), view }, thread))
+    }
+
+    /// Without a thread.
+    #[cfg(test)]
+    pub(crate) fn at_once(disk: Disk) -> Self {
+        let view = disk.view.clone();
+        Self { orders: Orders::AtOnce(Arc::new(Mutex::new(Some(disk)))), view }
     }
 
     /// What can be seen without asking; guarded by a lock that is held for moments only.
@@ -142,7 +160,17 @@ impl DiskHandle {
 
     /// Gives an order that needs no answer, or brings its own.
     pub(crate) fn order(&self, order: Order) -> io::Result<()> {
-        self.orders.send(order).map_err(|_| ended())
+        match &self.orders {
+            Orders::Thread(orders) => orders.send(order).map_err(|_| ended()),
+            #[cfg(test)]
+            Orders::AtOnce(disk) => {
+                let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
+                if !disk.as_mut().ok_or_else(ended)?.carry_out(order) {
+                    *disk = None;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Gives an order and waits for its answer.
@@ -172,25 +200,33 @@ fn ended() -> io::Error {
 impl Disk {
     fn run(mut self, orders: &mpsc::Receiver<Order>) {
         self.hold_reserve();
-        // An answer that nobody waits for is no loss anywhere below.
         while let Ok(order) = orders.recv() {
-            match order {
-                Order::Vote(vote, done) => drop(done.send(self.vote(vote))),
-                Order::Append(entries, flushed) => flushed.io_completed(self.append(entries)),
-                Order::Stage(entry, frees_space, reply) => drop(reply.send(self.stage(entry, frees_space))),
-                Order::TruncateTo(index, done) => drop(done.send(self.truncate_to(index))),
-                Order::Purge(upto, done) => drop(done.send(self.purge(upto))),
-                Order::Read(from, end, some, reply) => drop(reply.send(self.read(from, end, some))),
-                Order::Committed(index) => {
-                    self.hard_state.committed = self.hard_state.committed.max(index);
-                }
-                Order::Close(reply) => {
-                    let closed = self.close().map_err(|error| error.to_string());
-                    drop(reply.send(closed));
-                    return;
-                }
+            if !self.carry_out(order) {
+                return;
             }
         }
+    }
+
+    /// Carries out one order; false when it was the last.
+    fn carry_out(&mut self, order: Order) -> bool {
+        // An answer that nobody waits for is no loss anywhere below.
+        match order {
+            Order::Vote(vote, done) => drop(done.send(self.vote(vote))),
+            Order::Append(entries, flushed) => flushed.io_completed(self.append(entries)),
+            Order::Stage(entry, frees_space, reply) => drop(reply.send(self.stage(entry, frees_space))),
+            Order::TruncateTo(index, done) => drop(done.send(self.truncate_to(index))),
+            Order::Purge(upto, done) => drop(done.send(self.purge(upto))),
+            Order::Read(from, end, some, reply) => drop(reply.send(self.read(from, end, some))),
+            Order::Committed(index) => {
+                self.hard_state.committed = self.hard_state.committed.max(index);
+            }
+            Order::Close(reply) => {
+                let closed = self.close().map_err(|error| error.to_string());
+                drop(reply.send(closed));
+                return false;
+            }
+        }
+        true
     }
 
     fn view(&self) -> std::sync::MutexGuard<'_, View> {

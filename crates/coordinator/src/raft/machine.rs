@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, alias};
+use ottla_cluster::features::Features;
 use ottla_cluster::image::{MetadataDelta, MetadataImage, MetadataRecord};
 use ottla_storage::files::Files;
 use tokio::sync::Notify;
 
 use super::snapshot::Snapshot;
 use super::{Entry, EntryId, Membership, StoredMembership, Types, to_i64};
-use crate::coordinator::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL, SnapshotLimits};
+use crate::coordinator::SnapshotLimits;
 use crate::error::OpenError;
 use crate::feed::{FeedEntry, Published};
 
@@ -67,13 +68,7 @@ impl Replayed {
 
 /// Whether this program knows what the cluster has finalized.
 pub(crate) fn check_features(image: &MetadataImage) -> Result<(), OpenError> {
-    for (feature, level) in image.features() {
-        let known = if feature == OTTLA_FEATURE { OTTLA_FEATURE_LEVEL } else { 0 };
-        if level > known {
-            return Err(OpenError::TooOld { feature: feature.to_owned(), level, known });
-        }
-    }
-    Ok(())
+    Ok(Features::known().check(image)?)
 }
 
 /// What the machine shares with those who make snapshots and those who ask what went wrong.

@@ -7,9 +7,13 @@ pub(crate) mod log_store;
 pub(crate) mod machine;
 pub(crate) mod membership;
 pub(crate) mod network;
+pub(crate) mod plan;
 pub(crate) mod quorum;
 pub(crate) mod recovery;
+pub(crate) mod seat;
 pub(crate) mod snapshot;
+pub(crate) mod steward;
+pub(crate) mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -90,6 +94,16 @@ pub struct VoterEndpoint {
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+impl fmt::Display for VoterEndpoint {
+    /// `host:port`, an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// What an entry changes: metadata records, each in its frame.

@@ -18,16 +18,41 @@ use ottla_protocol::generated::records::TopicRecord;
 use ottla_storage::files::Open;
 use ottla_storage::files::faulty::Survival;
 
+use super::support::{a_moment_passes, simulated_ms};
 use super::*;
-use crate::coordinator::open;
 use crate::feed::Published;
 use crate::hard_state::HardState;
+use crate::opening::{Opening, Role, Standing};
 use crate::raft::quorum::Quorum;
 use crate::raft::{Raft, Types, VoterId, VoterNode};
 
 /// Who can be reached. A node that is not in it neither gets a message nor can its answers be heard.
 #[derive(Clone, Default)]
-struct Wires(Arc<Mutex<BTreeMap<VoterId, Raft>>>);
+struct Wires(Arc<Mutex<BTreeMap<VoterId, Raft>>>, Option<Weather>);
+
+/// Messages and answers that come late or not at all, in simulated time.
+#[derive(Clone)]
+struct Weather(Arc<Mutex<u64>>);
+
+impl Weather {
+    fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(seed.wrapping_mul(2) + 1)))
+    }
+
+    /// A number below `below` (xorshift).
+    fn draw(&self, below: u64) -> u64 {
+        let mut state = self.0.lock().unwrap();
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state % below
+    }
+
+    async fn pass(&self) -> Result<(), Unreachable<Types>> {
+        simulated_ms(self.draw(20)).await;
+        if self.draw(20) == 0 { Err(gone(&"lost")) } else { Ok(()) }
+    }
+}
 
 impl Wires {
     fn raft(&self, id: VoterId) -> Result<Raft, Unreachable<Types>> {
@@ -65,7 +90,13 @@ impl Wire {
         send: impl FnOnce(Raft) -> F,
     ) -> Result<T, Unreachable<Types>> {
         self.wires.raft(self.from)?;
+        if let Some(weather) = &self.wires.1 {
+            weather.pass().await?;
+        }
         let answer = send(self.wires.raft(self.to)?).await;
+        if let Some(weather) = &self.wires.1 {
+            weather.pass().await?;
+        }
         self.wires.raft(self.to)?;
         self.wires.raft(self.from)?;
         Ok(answer)
@@ -155,9 +186,22 @@ impl Node {
             snapshots,
             ..options(&files)
         };
-        let (opened, _) = open(options).unwrap();
-        let published = opened.machine.published.clone();
-        let quorum = Quorum::start(opened, Plug { wires: wires.clone(), from: id }).await.unwrap();
+        let published = Arc::new(Published::new(MetadataImage::default()));
+        let (mut opening, standing) = Opening::begin(options).unwrap();
+        let (opened, _) = match standing {
+            Standing::Member(state) => opening.remain_member(state, published.clone()).unwrap(),
+            Standing::Empty | Standing::Wiped { .. } => {
+                let voters = [(id, VoterNode::default())].into();
+                let role = Role::Founder { cluster_id: opening.new_cluster_id(), voters };
+                opening.become_member(role, published.clone()).unwrap()
+            }
+        };
+        let plug = Plug { wires: wires.clone(), from: id };
+        // In simulated time nothing may wait for a real thread.
+        let quorum = match wires.1 {
+            Some(_) => Quorum::start_at_once(opened, plug).await.unwrap(),
+            None => Quorum::start(opened, plug).await.unwrap(),
+        };
         wires.plug(id, quorum.raft.clone());
         Self { id, files, quorum, published }
     }
@@ -178,6 +222,7 @@ impl Node {
             committed: -1,
             vote_granted: Some(false),
             purged: None,
+            founders: None,
         };
         state.write(&files.shared(), &dir).unwrap();
         files.shared().sync_dir(Path::new("/data")).unwrap();
@@ -187,16 +232,20 @@ impl Node {
     /// Power is lost: what was not synced is gone. What is left on its disk.
     async fn crash(self, wires: &Wires, seed: u64) -> FaultyFiles {
         wires.cut(self.id);
-        let survival = [Survival::SyncedOnly, Survival::TornPrefix, Survival::AnyPages];
-        let survival = survival[usize::try_from(seed).unwrap() % survival.len()];
-        let left = self.files.crash_image(self.files.operation_count(), survival, seed);
+        let left = self.files.crash_image(self.files.operation_count(), survival(seed), seed);
         self.quorum.raft.shutdown().await.unwrap();
         on_disk(&left)
     }
 }
 
+/// One of the ways in which what was not synced is lost.
+pub(super) fn survival(seed: u64) -> Survival {
+    let survival = [Survival::SyncedOnly, Survival::TornPrefix, Survival::AnyPages];
+    survival[usize::try_from(seed).unwrap() % survival.len()]
+}
+
 /// The same files on a new disk, all synced: a picture of a crash has no history that the next crash could be drawn from.
-fn on_disk(picture: &FaultyFiles) -> FaultyFiles {
+pub(super) fn on_disk(picture: &FaultyFiles) -> FaultyFiles {
     let (from, disk) = (picture.shared(), FaultyFiles::new());
     let to = disk.shared();
     make_data_dir(&disk);
@@ -228,6 +277,10 @@ struct History {
 impl History {
     /// Writes a topic to whoever leads, until it is acknowledged.
     async fn write(&mut self, nodes: &[Node]) {
+        self.write_to(&nodes.iter().collect::<Vec<_>>()).await;
+    }
+
+    async fn write_to(&mut self, nodes: &[&Node]) {
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < DEADLINE, "nobody leads");
@@ -248,7 +301,7 @@ impl History {
                     return;
                 }
             }
-            something_happens(nodes).await;
+            a_moment_passes().await;
         }
     }
 
@@ -262,28 +315,13 @@ impl History {
             }
             let indexes: Vec<_> = images.iter().map(MetadataImage::index).collect();
             assert!(began.elapsed() < DEADLINE, "nodes stay apart: {indexes:?}");
-            something_happens(nodes).await;
+            a_moment_passes().await;
         };
         let found: BTreeSet<_> = names(&images[0]).into_iter().collect();
         let lost: Vec<_> = self.acknowledged.difference(&found).collect();
         assert!(lost.is_empty(), "lost {lost:?}");
         assert!(images.iter().all(|image| image == &images[0]), "images differ");
     }
-}
-
-/// Waits until a node applies or learns something, and not for long.
-async fn something_happens(nodes: &[Node]) {
-    let changes = nodes.iter().map(|node| {
-        let (mut applied, mut server) = (node.published.committed(), node.quorum.raft.server_metrics());
-        Box::pin(async move {
-            tokio::select! {
-                _ = applied.changed() => {}
-                _ = server.changed() => {}
-            }
-        })
-    });
-    let moment = Duration::from_millis(20);
-    tokio::time::timeout(moment, futures_util::future::select_all(changes)).await.ok();
 }
 
 fn leader(nodes: &[Node]) -> Option<usize> {
@@ -362,4 +400,99 @@ async fn a_disk_that_was_replaced_is_a_new_node() {
     for node in nodes {
         node.quorum.stop().await.unwrap();
     }
+}
+
+/// Crashes, cut-off nodes, replaced disks, in an order that the seed says.
+async fn live_through(seed: u64) -> usize {
+    let weather = Weather::new(seed);
+    let (wires, mut history) = (Wires(Arc::default(), Some(weather.clone())), History::default());
+    let mut nodes = grow(&wires, &mut history).await;
+    let mut next_id = 4;
+    for _ in 0..3 {
+        let victim = usize::try_from(weather.draw(3)).unwrap();
+        match weather.draw(3) {
+            0 => {
+                let node = nodes.remove(victim);
+                let id = node.id.id;
+                let left = node.crash(&wires, weather.draw(1 << 20)).await;
+                for _ in 0..weather.draw(6) {
+                    history.write(&nodes).await;
+                }
+                nodes.push(Node::start(id, left, &wires).await);
+            }
+            1 => {
+                wires.cut(nodes[victim].id);
+                for _ in 0..weather.draw(6) {
+                    simulated_ms(weather.draw(800)).await;
+                    let others: Vec<_> = (0..3).filter(|n| *n != victim).map(|n| &nodes[n]).collect();
+                    history.write_to(&others).await;
+                }
+                wires.plug(nodes[victim].id, nodes[victim].quorum.raft.clone());
+            }
+            _ => {
+                let wiped = nodes.remove(victim);
+                let old = wiped.id;
+                drop(wiped.crash(&wires, 0).await);
+                history.write(&nodes).await;
+                let new = Node::start(next_id, Node::blank(next_id), &wires).await;
+                next_id += 1;
+                let added = new.id;
+                nodes.push(new);
+                replace(&nodes, old, added, &mut history).await;
+            }
+        }
+        history.write(&nodes).await;
+    }
+    history.check(&nodes).await;
+    let acknowledged = history.acknowledged.len();
+    for node in nodes {
+        wires.cut(node.id);
+        node.quorum.raft.shutdown().await.unwrap();
+    }
+    acknowledged
+}
+
+/// Has a voter replaced, under writes, by whoever leads.
+async fn replace(nodes: &[Node], old: VoterId, new: VoterId, history: &mut History) {
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < DEADLINE, "{new} does not take the place of {old}");
+        history.write(nodes).await;
+        let Some(leader) = leader(nodes) else { continue };
+        let raft = &nodes[leader].quorum.raft;
+        let voters: BTreeSet<_> = raft.voter_ids().collect();
+        let done = !voters.contains(&old) && voters.contains(&new);
+        if done && raft.metrics().borrow_watched().membership_config.get_joint_config().len() == 1 {
+            return;
+        }
+        let wait = Duration::from_secs(3);
+        if !voters.contains(&new) && !raft.learner_ids().any(|id| id == new) {
+            tokio::time::timeout(wait, raft.add_learner(new, VoterNode::default(), false)).await.ok();
+            continue;
+        }
+        let voters: BTreeSet<_> = nodes.iter().map(|node| node.id).collect();
+        tokio::time::timeout(wait, raft.change_membership(voters, false)).await.ok();
+    }
+}
+
+/// Seeds `from` to before `to`, each with a runtime and a clock of its own.
+fn live_through_all(seeds: std::ops::Range<u64>) {
+    let mut acknowledged = 0;
+    for seed in seeds.clone() {
+        println!("seed {seed}");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        acknowledged += runtime.block_on(live_through(seed));
+    }
+    println!("seeds {seeds:?}: {acknowledged} topics acknowledged, none lost");
+}
+
+#[test]
+fn nothing_is_lost_in_simulated_time() {
+    live_through_all(0..100);
+}
+
+#[test]
+fn nothing_is_lost_in_more_simulated_time() {
+    live_through_all(100..200);
 }

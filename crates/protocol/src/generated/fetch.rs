@@ -637,6 +637,8 @@ pub struct PartitionData {
     pub current_leader: LeaderIdAndEpoch,
     /// Fetch a snapshot instead. (12+, tag 2)
     pub snapshot_id: SnapshotId,
+    /// Ottla's own, for a follower that asked for an offset outside of the log: the end of the leader's. (12+, tag 10000)
+    pub leader_end_offset: i64,
     /// Aborted transactions within what is returned; null unless only committed records are asked for. (4+, null in 4+)
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// Read from this broker instead; -1 for none. (11+)
@@ -658,6 +660,7 @@ impl Default for PartitionData {
             diverging_epoch: EpochEndOffset::default(),
             current_leader: LeaderIdAndEpoch::default(),
             snapshot_id: SnapshotId::default(),
+            leader_end_offset: -1,
             aborted_transactions: None,
             preferred_read_replica: -1,
             records: Records::Null,
@@ -687,6 +690,7 @@ impl PartitionData {
                 0 => out.diverging_epoch = EpochEndOffset::read(r, version),
                 1 => out.current_leader = LeaderIdAndEpoch::read(r, version),
                 2 => out.snapshot_id = SnapshotId::read(r, version),
+                10000 => out.leader_end_offset = r.i64(),
                 _ => return false,
             }
             true
@@ -723,6 +727,11 @@ impl PartitionData {
             if self.snapshot_id != SnapshotId::default() {
                 w.tag(2, |w| {
                     self.snapshot_id.write(w, version);
+                });
+            }
+            if self.leader_end_offset != -1 {
+                w.tag(10000, |w| {
+                    w.i64(self.leader_end_offset);
                 });
             }
         });

@@ -14,6 +14,8 @@ pub mod alter_partition;
 pub mod alter_partition_reassignments;
 pub mod alter_user_scram_credentials;
 pub mod api_versions;
+pub mod assign_replicas_to_dirs;
+pub mod auto_create_topics;
 pub mod broker_heartbeat;
 pub mod broker_registration;
 pub mod consumer_group_describe;
@@ -41,7 +43,9 @@ pub mod end_txn;
 pub mod envelope;
 pub mod explain_groups;
 pub mod fetch;
+pub mod fetch_metadata;
 pub mod find_coordinator;
+pub mod forward;
 pub mod headers;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
@@ -60,8 +64,13 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod quorum_hello;
+pub mod raft_append;
+pub mod raft_snapshot;
+pub mod raft_vote;
 pub mod records;
 pub mod remove_raft_voter;
+pub mod report_durable;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
 pub mod schema;
@@ -192,6 +201,8 @@ pub enum ApiKey {
     ConsumerGroupHeartbeat = 68,
     /// Shows groups of the new consumer protocol.
     ConsumerGroupDescribe = 69,
+    /// A broker tells the controller in which of its log directories replicas lie.
+    AssignReplicasToDirs = 73,
     /// Lists the resources that have a configuration.
     ListConfigResources = 74,
     /// Shows topics and partitions page by page.
@@ -206,6 +217,22 @@ pub enum ApiKey {
     InitializeShareGroupState = 83,
     /// Tells why a group is as it is: what happened to its members, and why each partition is where it is.
     ExplainGroups = 1000,
+    /// Asks a node of the metadata quorum for its vote, or whether it would give it, or tells who shall lead next.
+    RaftVote = 1001,
+    /// Gives a node of the metadata quorum the next entries of the log; without entries it says that the leader lives.
+    RaftAppend = 1002,
+    /// Gives a node of the metadata quorum a snapshot, piece by piece.
+    RaftSnapshot = 1003,
+    /// Says who a coordinator is and asks who the other is; founds clusters, and lets nodes join a running quorum.
+    QuorumHello = 1004,
+    /// Gives committed metadata from some entry on, and waits for the next when there is none yet. Any coordinator answers it.
+    FetchMetadata = 1005,
+    /// Asks the controller to decide, and says in which entry its decision is committed. A coordinator that does not lead says who does.
+    Forward = 1006,
+    /// Makes topics with default settings because somebody asked for their metadata; those that exist are no error.
+    AutoCreateTopics = 1007,
+    /// Tells a leader what a follower has on disk, so that acks=all need not wait for its next fetch. Sent after each sync; never answered.
+    ReportDurable = 1010,
 }
 
 impl ApiKey {
@@ -268,6 +295,7 @@ impl ApiKey {
         Self::AllocateProducerIds,
         Self::ConsumerGroupHeartbeat,
         Self::ConsumerGroupDescribe,
+        Self::AssignReplicasToDirs,
         Self::ListConfigResources,
         Self::DescribeTopicPartitions,
         Self::ShareGroupHeartbeat,
@@ -275,6 +303,14 @@ impl ApiKey {
         Self::RemoveRaftVoter,
         Self::InitializeShareGroupState,
         Self::ExplainGroups,
+        Self::RaftVote,
+        Self::RaftAppend,
+        Self::RaftSnapshot,
+        Self::QuorumHello,
+        Self::FetchMetadata,
+        Self::Forward,
+        Self::AutoCreateTopics,
+        Self::ReportDurable,
     ];
 
     /// The API with this key, if it is defined.
@@ -338,6 +374,7 @@ impl ApiKey {
             67 => Self::AllocateProducerIds,
             68 => Self::ConsumerGroupHeartbeat,
             69 => Self::ConsumerGroupDescribe,
+            73 => Self::AssignReplicasToDirs,
             74 => Self::ListConfigResources,
             75 => Self::DescribeTopicPartitions,
             76 => Self::ShareGroupHeartbeat,
@@ -345,6 +382,14 @@ impl ApiKey {
             81 => Self::RemoveRaftVoter,
             83 => Self::InitializeShareGroupState,
             1000 => Self::ExplainGroups,
+            1001 => Self::RaftVote,
+            1002 => Self::RaftAppend,
+            1003 => Self::RaftSnapshot,
+            1004 => Self::QuorumHello,
+            1005 => Self::FetchMetadata,
+            1006 => Self::Forward,
+            1007 => Self::AutoCreateTopics,
+            1010 => Self::ReportDurable,
             _ => return None,
         })
     }
@@ -416,6 +461,7 @@ impl ApiKey {
             Self::AllocateProducerIds => "AllocateProducerIds",
             Self::ConsumerGroupHeartbeat => "ConsumerGroupHeartbeat",
             Self::ConsumerGroupDescribe => "ConsumerGroupDescribe",
+            Self::AssignReplicasToDirs => "AssignReplicasToDirs",
             Self::ListConfigResources => "ListConfigResources",
             Self::DescribeTopicPartitions => "DescribeTopicPartitions",
             Self::ShareGroupHeartbeat => "ShareGroupHeartbeat",
@@ -423,6 +469,14 @@ impl ApiKey {
             Self::RemoveRaftVoter => "RemoveRaftVoter",
             Self::InitializeShareGroupState => "InitializeShareGroupState",
             Self::ExplainGroups => "ExplainGroups",
+            Self::RaftVote => "RaftVote",
+            Self::RaftAppend => "RaftAppend",
+            Self::RaftSnapshot => "RaftSnapshot",
+            Self::QuorumHello => "QuorumHello",
+            Self::FetchMetadata => "FetchMetadata",
+            Self::Forward => "Forward",
+            Self::AutoCreateTopics => "AutoCreateTopics",
+            Self::ReportDurable => "ReportDurable",
         }
     }
 
@@ -464,36 +518,45 @@ impl ApiKey {
             Self::SaslAuthenticate => None,
             Self::CreatePartitions => Some((0, 3)),
             Self::DeleteGroups => Some((0, 2)),
-            Self::ElectLeaders => None,
+            Self::ElectLeaders => Some((0, 2)),
             Self::IncrementalAlterConfigs => Some((0, 1)),
-            Self::AlterPartitionReassignments => None,
-            Self::ListPartitionReassignments => None,
+            Self::AlterPartitionReassignments => Some((0, 1)),
+            Self::ListPartitionReassignments => Some((0, 0)),
             Self::OffsetDelete => Some((0, 0)),
             Self::DescribeClientQuotas => None,
             Self::AlterClientQuotas => None,
             Self::DescribeUserScramCredentials => None,
             Self::AlterUserScramCredentials => None,
-            Self::DescribeQuorum => None,
+            Self::DescribeQuorum => Some((0, 2)),
             Self::AlterPartition => None,
-            Self::UpdateFeatures => None,
+            Self::UpdateFeatures => Some((0, 2)),
             Self::Envelope => None,
             Self::DescribeCluster => Some((0, 2)),
             Self::DescribeProducers => None,
             Self::BrokerRegistration => None,
             Self::BrokerHeartbeat => None,
-            Self::UnregisterBroker => None,
+            Self::UnregisterBroker => Some((0, 0)),
             Self::DescribeTransactions => None,
             Self::ListTransactions => None,
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
-            Self::ListConfigResources => None,
+            Self::AssignReplicasToDirs => None,
+            Self::ListConfigResources => Some((0, 1)),
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
-            Self::AddRaftVoter => None,
-            Self::RemoveRaftVoter => None,
+            Self::AddRaftVoter => Some((0, 1)),
+            Self::RemoveRaftVoter => Some((0, 0)),
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::RaftVote => None,
+            Self::RaftAppend => None,
+            Self::RaftSnapshot => None,
+            Self::QuorumHello => None,
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
+            Self::ReportDurable => Some((0, 0)),
         }
     }
 
@@ -535,36 +598,45 @@ impl ApiKey {
             Self::SaslAuthenticate => None,
             Self::CreatePartitions => Some((0, 3)),
             Self::DeleteGroups => Some((0, 2)),
-            Self::ElectLeaders => None,
+            Self::ElectLeaders => Some((0, 2)),
             Self::IncrementalAlterConfigs => Some((0, 1)),
-            Self::AlterPartitionReassignments => None,
-            Self::ListPartitionReassignments => None,
+            Self::AlterPartitionReassignments => Some((0, 1)),
+            Self::ListPartitionReassignments => Some((0, 0)),
             Self::OffsetDelete => Some((0, 0)),
             Self::DescribeClientQuotas => None,
             Self::AlterClientQuotas => None,
             Self::DescribeUserScramCredentials => None,
             Self::AlterUserScramCredentials => None,
-            Self::DescribeQuorum => None,
+            Self::DescribeQuorum => Some((0, 2)),
             Self::AlterPartition => None,
-            Self::UpdateFeatures => None,
+            Self::UpdateFeatures => Some((0, 2)),
             Self::Envelope => None,
             Self::DescribeCluster => Some((0, 2)),
             Self::DescribeProducers => None,
             Self::BrokerRegistration => None,
             Self::BrokerHeartbeat => None,
-            Self::UnregisterBroker => None,
+            Self::UnregisterBroker => Some((0, 0)),
             Self::DescribeTransactions => None,
             Self::ListTransactions => None,
             Self::AllocateProducerIds => None,
             Self::ConsumerGroupHeartbeat => None,
             Self::ConsumerGroupDescribe => None,
-            Self::ListConfigResources => None,
+            Self::AssignReplicasToDirs => None,
+            Self::ListConfigResources => Some((0, 1)),
             Self::DescribeTopicPartitions => Some((0, 0)),
             Self::ShareGroupHeartbeat => None,
-            Self::AddRaftVoter => None,
-            Self::RemoveRaftVoter => None,
+            Self::AddRaftVoter => Some((0, 1)),
+            Self::RemoveRaftVoter => Some((0, 0)),
             Self::InitializeShareGroupState => None,
             Self::ExplainGroups => Some((0, 0)),
+            Self::RaftVote => None,
+            Self::RaftAppend => None,
+            Self::RaftSnapshot => None,
+            Self::QuorumHello => None,
+            Self::FetchMetadata => None,
+            Self::Forward => None,
+            Self::AutoCreateTopics => None,
+            Self::ReportDurable => Some((0, 0)),
         }
     }
 
@@ -629,6 +701,7 @@ impl ApiKey {
             Self::AllocateProducerIds => (0, 0),
             Self::ConsumerGroupHeartbeat => (0, 1),
             Self::ConsumerGroupDescribe => (0, 1),
+            Self::AssignReplicasToDirs => (0, 0),
             Self::ListConfigResources => (0, 1),
             Self::DescribeTopicPartitions => (0, 0),
             Self::ShareGroupHeartbeat => (1, 1),
@@ -636,6 +709,14 @@ impl ApiKey {
             Self::RemoveRaftVoter => (0, 0),
             Self::InitializeShareGroupState => (0, 0),
             Self::ExplainGroups => (0, 0),
+            Self::RaftVote => (0, 0),
+            Self::RaftAppend => (0, 0),
+            Self::RaftSnapshot => (0, 0),
+            Self::QuorumHello => (0, 0),
+            Self::FetchMetadata => (0, 0),
+            Self::Forward => (0, 0),
+            Self::AutoCreateTopics => (0, 0),
+            Self::ReportDurable => (0, 0),
         }
     }
 
@@ -700,6 +781,7 @@ impl ApiKey {
             Self::AllocateProducerIds => Some(0),
             Self::ConsumerGroupHeartbeat => Some(0),
             Self::ConsumerGroupDescribe => Some(0),
+            Self::AssignReplicasToDirs => Some(0),
             Self::ListConfigResources => Some(0),
             Self::DescribeTopicPartitions => Some(0),
             Self::ShareGroupHeartbeat => Some(0),
@@ -707,6 +789,14 @@ impl ApiKey {
             Self::RemoveRaftVoter => Some(0),
             Self::InitializeShareGroupState => Some(0),
             Self::ExplainGroups => Some(0),
+            Self::RaftVote => Some(0),
+            Self::RaftAppend => Some(0),
+            Self::RaftSnapshot => Some(0),
+            Self::QuorumHello => Some(0),
+            Self::FetchMetadata => Some(0),
+            Self::Forward => Some(0),
+            Self::AutoCreateTopics => Some(0),
+            Self::ReportDurable => Some(0),
         }
     }
 

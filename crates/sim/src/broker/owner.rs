@@ -76,7 +76,12 @@ impl OpenLog for Owner {
             opened => opened,
         };
         let (log, report) = opened?;
-        Ok(OpenedLog { log, report, directory: self.directory.clone(), high_watermark: Offset(0) })
+        Ok(OpenedLog {
+            log,
+            report,
+            directory: self.directory.clone(),
+            high_watermark: self.directory.high_watermark(&name),
+        })
     }
 }
 

@@ -131,7 +131,9 @@ impl Process {
 
     fn progress(&self) -> Vec<(TopicPartition, Progress)> {
         let all = self.partitions.values().filter_map(|partition| {
+            let high_watermark = Some(partition.high_watermark()).filter(|known| known.0 > 0);
             let progress = partition.with_open_log(|log| Progress {
+                high_watermark,
                 recovery_point: log.recovery_point(),
                 log_start_offset: Some(log.start_offset()).filter(|start| start.0 > 0),
                 cleaned_to: None,

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::checkpoint::*;
 use crate::files::Open;
 use crate::files::faulty::{Fault, FaultyFiles, Operation, Survival};
 use crate::files::real::RealFiles;
@@ -35,6 +36,7 @@ fn progress(recovery_point: i64, log_start_offset: Option<i64>) -> Progress {
         recovery_point: Offset(recovery_point),
         log_start_offset: log_start_offset.map(Offset),
         cleaned_to: None,
+        high_watermark: None,
     }
 }
 
@@ -127,6 +129,26 @@ fn a_half_written_or_lost_identity_is_refused_untouched() {
     files.rename(&Path::new(DIR).join("orders-0"), &Path::new(DIR).join(METADATA_DIR)).expect("renamed");
     assert!(refusal(&files).contains("holds partitions (__cluster_metadata-0, ...)"));
     assert_eq!(file(&files, META_PROPERTIES_FILE), None);
+}
+
+#[test]
+fn a_directory_has_its_id_before_anybody_knows_its_cluster() {
+    let (first, second) = (Uuid([1; 16]), Uuid([2; 16]));
+    let claim = |files: &FaultyFiles| Claim::take(files.shared(), DIR.into()).expect("it is free");
+    let files = FaultyFiles::new();
+    assert_eq!(claim(&files).directory_id(first).expect("written"), first);
+    for survival in [Survival::SyncedOnly, Survival::All] {
+        let files = files.crash_image(files.operation_count(), survival, 0);
+        files.create_dir_all(&Path::new(DIR).join(METADATA_DIR)).expect("the quorum makes it");
+        let held = claim(&files);
+        assert!(matches!(Claim::take(files.shared(), DIR.into()), Err(DirectoryError::Locked { .. })));
+        assert_eq!(held.directory_id(second).expect("read"), first, "a restart keeps it");
+        let (directory, found) = held.open(&identity()).expect("it opens");
+        assert_eq!((directory.meta().directory_id, found.is_new), (first, true));
+        assert_eq!(file(&files, DIRECTORY_ID_FILE), None);
+        drop(directory);
+        assert_eq!(claim(&files).directory_id(second).expect("read"), first);
+    }
 }
 
 #[test]
@@ -485,4 +507,24 @@ fn on_a_real_disk_too() {
     };
     assert_eq!(directory.open_from(&orders(1)), expected);
     assert!(directory.available_bytes().expect("asked") > 0);
+}
+
+#[test]
+fn high_watermarks_come_back_and_are_never_above_where_a_log_is_cut() {
+    let files = FaultyFiles::new();
+    let name = orders(0);
+    let (directory, _) = open(&files);
+    make_partition(&files, &directory, &name);
+    let noted = Progress { high_watermark: Some(Offset(7)), ..progress(9, None) };
+    directory.write_checkpoints([(name.clone(), noted)]).unwrap();
+    let written =
+        || checkpoint::read_whole(&files, &Path::new(DIR).join(HIGH_WATERMARK_FILE)).unwrap().unwrap();
+    assert_eq!(written(), b"0\n1\norders 0 7\n", "as Kafka writes it");
+    directory.lower_recovery_point(&name, Offset(8)).unwrap();
+    assert_eq!(directory.high_watermark(&name), Offset(7));
+    directory.lower_recovery_point(&name, Offset(5)).unwrap();
+    drop(directory);
+    let (directory, _) = open(&files);
+    assert_eq!(directory.high_watermark(&name), Offset(5));
+    assert_eq!(directory.open_from(&name).recovery_point, Offset(5));
 }

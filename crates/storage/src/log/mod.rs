@@ -194,9 +194,7 @@ impl Log {
         let is_missing = |epoch: &&EpochStart| !self.epochs_on_disk.entries().contains(epoch);
         let missing = self.epochs.entries().iter().find(is_missing).map(|epoch| epoch.start_offset);
         let is_behind = |start: &Offset| self.segment_index(*start) < self.segment_index(self.durable_offset);
-        missing
-            .filter(|start| is_behind(start) && !planted(Bug::EpochsLeftBehind))
-            .map_or(self.durable_offset, |start| start.min(self.durable_offset))
+        missing.filter(is_behind).map_or(self.durable_offset, |start| start.min(self.durable_offset))
     }
 
     /// Whether something waits for a sync.

@@ -163,7 +163,9 @@ pub(super) const BROKER_GROUPS: &[Key] = &[
         Some("3"),
         ReadOnly,
         AtLeast(1),
-        Honoured("replicas of `__consumer_offsets` when it is made, but no more than there are brokers"),
+        Honoured(
+            "Replicas of `__consumer_offsets`; as long as there are fewer brokers, as many as there are.",
+        ),
     ),
     Key::new(
         "offsets.topic.segment.bytes",

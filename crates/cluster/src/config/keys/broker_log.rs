@@ -4,7 +4,7 @@ use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, One
 use super::super::Scope::{ClusterWide, ReadOnly};
 use super::super::Status::{Honoured, NotUsed};
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
-use super::reasons::{CLUSTER, NO_PREALLOCATION};
+use super::reasons::NO_PREALLOCATION;
 use super::{CODECS, NONE};
 use crate::config::Key;
 
@@ -171,7 +171,14 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Honoured("The data directory, when log.dirs is not set."),
     )
     .differs_from_kafka(Some("/tmp/kafka-logs")),
-    Key::new("log.dir.failure.timeout.ms", Long, Some("30000"), ReadOnly, Any, CLUSTER),
+    Key::new(
+        "log.dir.failure.timeout.ms",
+        Long,
+        Some("30000"),
+        ReadOnly,
+        Any,
+        NotUsed("every heartbeat tells the controller which directories have failed"),
+    ),
     Key::new("log.dirs", List, NONE, ReadOnly, Any, Honoured("The data directories.")),
     Key::new(
         "log.flush.interval.messages",
@@ -349,7 +356,7 @@ pub(super) const BROKER_LOG: &[Key] = &[
         Some("1"),
         ClusterWide,
         AtLeast(1),
-        NotUsed("a partition has one replica until brokers form clusters"),
+        Honoured("Default of the topic key of that name."),
     ),
     Key::new(
         "num.partitions",

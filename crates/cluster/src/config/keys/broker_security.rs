@@ -2,6 +2,7 @@
 
 use super::super::Check::{Any, OneOf};
 use super::super::Scope::{ClusterWide, PerBroker, ReadOnly};
+use super::super::Status::Honoured;
 use super::super::Type::{Boolean, Class, Double, Int, List, Long, Password, Short, Text};
 use super::NONE;
 use super::reasons::{JAVA, KERBEROS, SECURITY, TOKENS};
@@ -96,7 +97,16 @@ pub(super) const BROKER_SECURITY: &[Key] = &[
     Key::new("sasl.oauthbearer.token.endpoint.url", Text, NONE, ReadOnly, Any, SECURITY),
     Key::new("sasl.server.callback.handler.class", Class, NONE, ReadOnly, Any, SECURITY),
     Key::new("sasl.server.max.receive.size", Int, Some("524288"), ReadOnly, Any, SECURITY),
-    Key::new("security.inter.broker.protocol", Text, Some("PLAINTEXT"), ReadOnly, Any, SECURITY),
+    Key::new(
+        "security.inter.broker.protocol",
+        Text,
+        Some("PLAINTEXT"),
+        ReadOnly,
+        Any,
+        Honoured(
+            "The protocol by which the listener between brokers is found when inter.broker.listener.name is unset; PLAINTEXT, for now.",
+        ),
+    ),
     Key::new("security.providers", Text, NONE, ReadOnly, Any, JAVA),
     Key::new("ssl.allow.dn.changes", Boolean, Some("false"), ReadOnly, Any, SECURITY),
     Key::new("ssl.allow.san.changes", Boolean, Some("false"), ReadOnly, Any, SECURITY),

@@ -2,10 +2,10 @@
 
 use super::super::Check::{Any, AtLeast, OneOf};
 use super::super::Scope::{ClusterWide, PerBroker, ReadOnly};
-use super::super::Status::Honoured;
+use super::super::Status::{Honoured, NotUsed};
 use super::super::Type::{Class, Int, List, Long, Text};
 use super::NONE;
-use super::reasons::{CLUSTER, JAVA, METRICS, NO_PURGATORY, NO_QUEUE, NO_THREADS, QUOTAS};
+use super::reasons::{JAVA, METRICS, NO_PURGATORY, NO_QUEUE, NO_THREADS, QUOTAS};
 use crate::config::Key;
 
 /// The keys, sorted by name.
@@ -29,7 +29,7 @@ pub(super) const BROKER_SERVER: &[Key] = &[
         Any,
         Honoured("A connection without a request for that long is closed."),
     ),
-    Key::new("cordoned.log.dirs", List, Some(""), PerBroker, Any, CLUSTER),
+    Key::new("cordoned.log.dirs", List, Some(""), PerBroker, Any, NotUsed("no directory is kept from new partitions")),
     Key::new("create.topic.policy.class.name", Class, NONE, ReadOnly, Any, JAVA),
     Key::new("delete.records.purgatory.purge.interval.requests", Int, Some("1"), ReadOnly, Any, NO_PURGATORY),
     Key::new(
@@ -150,9 +150,9 @@ pub(super) const BROKER_SERVER: &[Key] = &[
         Honoured("Bytes of requests held in memory at once; -1 leaves the bound to Ottla (256 MiB)."),
     ),
     Key::new("queued.max.requests", Int, Some("500"), ReadOnly, AtLeast(1), NO_QUEUE),
-    Key::new("request.timeout.ms", Int, Some("30000"), ReadOnly, Any, CLUSTER),
-    Key::new("socket.connection.setup.timeout.max.ms", Long, Some("30000"), ReadOnly, Any, CLUSTER),
-    Key::new("socket.connection.setup.timeout.ms", Long, Some("10000"), ReadOnly, Any, CLUSTER),
+    Key::new("request.timeout.ms", Int, Some("30000"), ReadOnly, Any, NotUsed("requests between nodes have limits of their own")),
+    Key::new("socket.connection.setup.timeout.max.ms", Long, Some("30000"), ReadOnly, Any, NotUsed("connections between nodes have limits of their own")),
+    Key::new("socket.connection.setup.timeout.ms", Long, Some("10000"), ReadOnly, Any, NotUsed("connections between nodes have limits of their own")),
     Key::new(
         "socket.listen.backlog.size",
         Int,

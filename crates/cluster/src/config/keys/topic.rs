@@ -4,7 +4,7 @@ use super::super::Check::{Any, AtLeast, Between, Fraction, GzipLevel, Lists, One
 use super::super::Scope::Topic;
 use super::super::Status::{Fixed, Honoured, NotUsed};
 use super::super::Type::{Boolean, Double, Int, List, Long, Text};
-use super::reasons::{CLUSTER, NO_PREALLOCATION, TIERED};
+use super::reasons::{NO_PREALLOCATION, QUOTAS, TIERED};
 use super::{CODECS, hours, minutes, same};
 use crate::config::Key;
 
@@ -91,7 +91,7 @@ pub(super) const TOPIC: &[Key] = &[
         Honoured("A record is unsynced for at most that long."),
     )
     .synonyms(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]),
-    Key::new("follower.replication.throttled.replicas", List, Some(""), Topic, ThrottledReplicas, CLUSTER),
+    Key::new("follower.replication.throttled.replicas", List, Some(""), Topic, ThrottledReplicas, QUOTAS),
     Key::new(
         "index.interval.bytes",
         Int,
@@ -101,7 +101,7 @@ pub(super) const TOPIC: &[Key] = &[
         Honoured("Bytes of log between two entries of the index."),
     )
     .synonyms(&[same("log.index.interval.bytes")]),
-    Key::new("leader.replication.throttled.replicas", List, Some(""), Topic, ThrottledReplicas, CLUSTER),
+    Key::new("leader.replication.throttled.replicas", List, Some(""), Topic, ThrottledReplicas, QUOTAS),
     Key::new("local.retention.bytes", Long, Some("-2"), Topic, AtLeast(-2), TIERED)
         .synonyms(&[same("log.local.retention.bytes")]),
     Key::new("local.retention.ms", Long, Some("-2"), Topic, AtLeast(-2), TIERED)
@@ -175,7 +175,7 @@ pub(super) const TOPIC: &[Key] = &[
         Some("1"),
         Topic,
         AtLeast(1),
-        NotUsed("a partition has one replica until brokers form clusters"),
+        Honoured("Replicas that must be in sync: with fewer acks=all is refused, and nothing new is committed."),
     )
     .synonyms(&[same("min.insync.replicas")]),
     Key::new(
@@ -257,6 +257,6 @@ pub(super) const TOPIC: &[Key] = &[
         Honoured("Age at which a new segment begins."),
     )
     .synonyms(&[same("log.roll.ms"), hours("log.roll.hours")]),
-    Key::new("unclean.leader.election.enable", Boolean, Some("false"), Topic, Any, CLUSTER)
+    Key::new("unclean.leader.election.enable", Boolean, Some("false"), Topic, Any, Honoured("Whether a replica that is not in sync may lead when no other can: records may then be lost."))
         .synonyms(&[same("unclean.leader.election.enable")]),
 ];

@@ -169,6 +169,7 @@ FieldSchema::new("LogStartOffset", Type::Int64, 5, i16::MAX).default("-1").ignor
 FieldSchema::new("DivergingEpoch", Type::Struct(&EPOCH_END_OFFSET), 12, i16::MAX).tag(0, 12, i16::MAX).about("Where the follower's log stops being the leader's."),
 FieldSchema::new("CurrentLeader", Type::Struct(&LEADER_ID_AND_EPOCH), 12, i16::MAX).tag(1, 12, i16::MAX).about("Where to go instead, given when the broker is not the leader."),
 FieldSchema::new("SnapshotId", Type::Struct(&SNAPSHOT_ID), 12, i16::MAX).tag(2, 12, i16::MAX).about("Fetch a snapshot instead."),
+FieldSchema::new("LeaderEndOffset", Type::Int64, 12, i16::MAX).tag(10000, 12, i16::MAX).default("-1").about("Ottla's own, for a follower that asked for an offset outside of the log: the end of the leader's."),
 FieldSchema::new("AbortedTransactions", Type::Struct(&ABORTED_TRANSACTION), 4, i16::MAX).array().nullable(4, i16::MAX).default("null").ignorable().about("Aborted transactions within what is returned; null unless only committed records are asked for."),
 FieldSchema::new("PreferredReadReplica", Type::Int32, 11, i16::MAX).default("-1").is("brokerId").about("Read from this broker instead; -1 for none."),
 FieldSchema::new("Records", Type::Records, 0, i16::MAX).nullable(0, i16::MAX).default("null").about("Exactly one batch in Produce; whole batches in Fetch, the last perhaps cut short."),

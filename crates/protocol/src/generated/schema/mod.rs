@@ -13,6 +13,8 @@ mod alter_partition;
 mod alter_partition_reassignments;
 mod alter_user_scram_credentials;
 mod api_versions;
+mod assign_replicas_to_dirs;
+mod auto_create_topics;
 mod broker_heartbeat;
 mod broker_registration;
 mod consumer_group_describe;
@@ -40,7 +42,9 @@ mod end_txn;
 mod envelope;
 mod explain_groups;
 mod fetch;
+mod fetch_metadata;
 mod find_coordinator;
+mod forward;
 mod headers;
 mod heartbeat;
 mod incremental_alter_configs;
@@ -59,6 +63,10 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod quorum_hello;
+mod raft_append;
+mod raft_snapshot;
+mod raft_vote;
 mod records_consumer_protocol;
 mod records_group;
 mod records_metadata;
@@ -66,6 +74,7 @@ mod records_ottla;
 mod records_quorum;
 mod records_transaction;
 mod remove_raft_voter;
+mod report_durable;
 mod sasl_authenticate;
 mod sasl_handshake;
 mod share_group_heartbeat;
@@ -97,6 +106,10 @@ pub static ALL: &[&Schema] = &[
     &alter_user_scram_credentials::ALTER_USER_SCRAM_CREDENTIALS_RESPONSE,
     &api_versions::API_VERSIONS_REQUEST,
     &api_versions::API_VERSIONS_RESPONSE,
+    &assign_replicas_to_dirs::ASSIGN_REPLICAS_TO_DIRS_REQUEST,
+    &assign_replicas_to_dirs::ASSIGN_REPLICAS_TO_DIRS_RESPONSE,
+    &auto_create_topics::AUTO_CREATE_TOPICS_REQUEST,
+    &auto_create_topics::AUTO_CREATE_TOPICS_RESPONSE,
     &broker_heartbeat::BROKER_HEARTBEAT_REQUEST,
     &broker_heartbeat::BROKER_HEARTBEAT_RESPONSE,
     &broker_registration::BROKER_REGISTRATION_REQUEST,
@@ -151,8 +164,12 @@ pub static ALL: &[&Schema] = &[
     &explain_groups::EXPLAIN_GROUPS_RESPONSE,
     &fetch::FETCH_REQUEST,
     &fetch::FETCH_RESPONSE,
+    &fetch_metadata::FETCH_METADATA_REQUEST,
+    &fetch_metadata::FETCH_METADATA_RESPONSE,
     &find_coordinator::FIND_COORDINATOR_REQUEST,
     &find_coordinator::FIND_COORDINATOR_RESPONSE,
+    &forward::FORWARD_REQUEST,
+    &forward::FORWARD_RESPONSE,
     &headers::REQUEST_HEADER,
     &headers::RESPONSE_HEADER,
     &heartbeat::HEARTBEAT_REQUEST,
@@ -189,6 +206,14 @@ pub static ALL: &[&Schema] = &[
     &offset_for_leader_epoch::OFFSET_FOR_LEADER_EPOCH_RESPONSE,
     &produce::PRODUCE_REQUEST,
     &produce::PRODUCE_RESPONSE,
+    &quorum_hello::QUORUM_HELLO_REQUEST,
+    &quorum_hello::QUORUM_HELLO_RESPONSE,
+    &raft_append::RAFT_APPEND_REQUEST,
+    &raft_append::RAFT_APPEND_RESPONSE,
+    &raft_snapshot::RAFT_SNAPSHOT_REQUEST,
+    &raft_snapshot::RAFT_SNAPSHOT_RESPONSE,
+    &raft_vote::RAFT_VOTE_REQUEST,
+    &raft_vote::RAFT_VOTE_RESPONSE,
     &records_consumer_protocol::CONSUMER_PROTOCOL_ASSIGNMENT,
     &records_consumer_protocol::CONSUMER_PROTOCOL_SUBSCRIPTION,
     &records_group::OFFSET_COMMIT_KEY,
@@ -246,6 +271,8 @@ pub static ALL: &[&Schema] = &[
     &records_transaction::TRANSACTION_LOG_VALUE,
     &remove_raft_voter::REMOVE_RAFT_VOTER_REQUEST,
     &remove_raft_voter::REMOVE_RAFT_VOTER_RESPONSE,
+    &report_durable::REPORT_DURABLE_REQUEST,
+    &report_durable::REPORT_DURABLE_RESPONSE,
     &sasl_authenticate::SASL_AUTHENTICATE_REQUEST,
     &sasl_authenticate::SASL_AUTHENTICATE_RESPONSE,
     &sasl_handshake::SASL_HANDSHAKE_REQUEST,

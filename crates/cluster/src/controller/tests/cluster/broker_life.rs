@@ -87,6 +87,32 @@ fn silence_fences_after_the_session_and_not_before() {
 }
 
 #[test]
+fn replicas_that_cannot_serve_are_known() {
+    let mut c = Cluster::with_topic(4, &[1, 2, 3, 4]);
+    let offline = |c: &Cluster| {
+        let partition = c.script.image().topic_by_name("a").unwrap().partitions[0].clone();
+        c.script.image().offline_replicas(&partition).map(|id| id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(offline(&c), []);
+    c.kill(2);
+    assert_eq!(offline(&c), [2], "fenced");
+    c.unregister(3);
+    assert_eq!(offline(&c), [2, 3], "gone");
+    let failed = BrokerHeartbeatRequest { offline_log_dirs: vec![Uuid([4; 16])], ..c.heartbeat(4) };
+    c.beat_as(&failed);
+    assert_eq!(offline(&c), [2, 3, 4], "its directory has failed");
+}
+
+#[test]
+fn a_session_is_as_long_as_it_is_set() {
+    let mut c = Cluster::new(2, &[("broker.session.timeout.ms", "700")]);
+    c.pass(699, &[2]);
+    c.check("");
+    c.pass(1, &[2]);
+    c.check("broker 1 is fenced: it was not heard of any more");
+}
+
+#[test]
 fn a_reset_connection_fences_unless_another_is_there_or_comes() {
     let mut c = Cluster::with_topic(2, &[1, 2]);
     let (one, epoch) = (BrokerId(1), c.epoch(1));

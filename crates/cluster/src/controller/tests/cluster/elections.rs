@@ -74,6 +74,35 @@ fn unclean_elections_happen_where_and_when_they_are_allowed() {
     );
 }
 
+/// The topic's own value goes before the brokers' default, which goes before what was set at the start.
+#[test]
+fn the_brokers_default_may_allow_unclean_elections() {
+    let leaderless = |fixed: &[(&str, &str)]| {
+        let mut c = Cluster::new(2, fixed);
+        let careful = with(assigned("b", &[(0, &[1, 2])]), "unclean.leader.election.enable", Some("false"));
+        c.script.create(vec![assigned("a", &[(0, &[1, 2])]), careful], false);
+        c.isr("a", &[1]);
+        c.isr("b", &[1]);
+        c.kill(1);
+        c.script.text.clear();
+        c
+    };
+    let mut c = leaderless(&[("unclean.leader.election.enable", "true")]);
+    c.show();
+    c.check(
+        "a-0 led by 2 in 1/2 of 1,2 isr 2 recovering
+        b-0 led by -1 in 1/2 of 1,2 isr 1",
+    );
+    let mut c = leaderless(&[]);
+    c.script.alter(4, "", &[("unclean.leader.election.enable", 0, Some("true"))]);
+    c.show();
+    c.check(
+        "4 '' NONE
+        a-0 led by 2 in 2/3 of 1,2 isr 2 recovering
+        b-0 led by -1 in 1/2 of 1,2 isr 1",
+    );
+}
+
 #[test]
 fn leadership_goes_back_to_preferred_leaders_by_and_by() {
     let fixed = [("leader.imbalance.check.interval.seconds", "5")];
