@@ -7,7 +7,7 @@ SHELL := bash
 ARGS ?=
 TIMED := scripts/timed
 
-.PHONY: help run test check fix gen bench fuzz quick tour images cluster cluster-stop cluster-up cluster-down setup tools clean
+.PHONY: help run test check fix gen bench fuzz sim sim-bugs quick tour images cluster cluster-stop cluster-up cluster-down setup tools clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -21,8 +21,15 @@ test: setup ## every test: unit, crash images, recorded sessions, real clients, 
 	$(TIMED) "build tests" 15 scripts/test-runner build $(ARGS)
 	$(TIMED) "tests" 20 scripts/test-runner run $(ARGS)
 	$(TIMED) "doc tests" 5 cargo test --workspace --doc --quiet
+	$(TIMED) "simulation" 12 $(MAKE) --no-print-directory sim
 	$(TIMED) "quick start" 8 scripts/quick-start
 	$(TIMED) "tour" 5 integration-tests/tour.sh
+
+sim: tools ## simulate 2,000 clusters in which things go wrong, 60 s each; SEED=n replays one, ARGS=--verbose tells what happens
+	cargo run --release --quiet -p ottla-sim -- $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+sim-bugs: tools ## plant a bug at a time and see that the simulation catches it
+	cargo run --release --quiet --target-dir "$$(scripts/target-directory)/planted" -p ottla-sim --features planted-bugs -- --bugs
 
 quick: tools ## build and run the README's program in Rust, outside of the workspace
 	scripts/quick-start

@@ -62,6 +62,12 @@ const TABLE: &[Row] = &[
         words: &["async fn", "std::net::"],
     },
     Row {
+        package: "ottla-sim",
+        imports: &["ottla-protocol", "ottla-storage", "ottla-cluster", "ottla-partition"],
+        never: &["tokio", "tokio-util", "rand", "getrandom"],
+        words: &["async fn", "std::net::", "std::fs::", "SystemTime", "HashMap", "HashSet"],
+    },
+    Row {
         package: "ottla-broker",
         imports: &[
             "ottla-protocol",

@@ -181,7 +181,7 @@ impl Logs {
                 let high_watermark = Some(partition.high_watermark()).filter(|known| known.0 > 0);
                 let progress = partition.with_open_log(|log| Progress {
                     high_watermark,
-                    recovery_point: log.durable_offset(),
+                    recovery_point: log.recovery_point(),
                     log_start_offset: Some(log.start_offset()).filter(|start| start.0 > 0),
                     cleaned_to: Some(log.cleaned_to()).filter(|cleaned_to| cleaned_to.0 > 0),
                 });

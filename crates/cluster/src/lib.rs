@@ -7,4 +7,5 @@ pub mod features;
 pub mod groups;
 pub mod image;
 pub mod limits;
+pub mod planted;
 pub mod replica;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ottla_cluster::planted::{Bug, planted};
 use ottla_cluster::replica::Durability;
 use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerId};
 use ottla_protocol::records::BatchHeader;
@@ -110,18 +111,7 @@ impl Partition {
 
     /// An error of an operation that writes. One that leaves unknown what is on disk takes the partition offline.
     pub(crate) fn write_error(&self, inner: &mut Inner, error: LogError) -> PartitionError {
-        let is_disk_error = match &error {
-            LogError::Failed(_) => true,
-            // Creating a file is an operation that can be repeated, but not on a disk that fails.
-            LogError::Io { source, .. } => {
-                source.kind() == io::ErrorKind::ReadOnlyFilesystem || source.raw_os_error() == Some(EIO)
-            }
-            LogError::OffsetOutOfRange { .. }
-            | LogError::NoSpace
-            | LogError::Damaged(_)
-            | LogError::InvalidAppend(_) => false,
-        };
-        if is_disk_error {
+        if is_disk_error(&error) {
             let reason = error.to_string();
             self.fail(inner, Fault::Write, &reason);
             return PartitionError::Failed(reason);
@@ -176,7 +166,7 @@ impl Partition {
         }
         match inner.replica.leadership() {
             Some(leadership) if leadership.epoch == epoch => {
-                let is_committed = inner.replica.high_watermark() >= upto;
+                let is_committed = inner.replica.high_watermark() >= upto || planted(Bug::AcknowledgedEarly);
                 if needs_isr && !is_committed && !leadership.has_enough_replicas() {
                     let needed = leadership.min_insync_effective();
                     let isr = leadership.isr.len();
@@ -228,6 +218,21 @@ impl Future for Committed {
             }
             self.watching = false;
         }
+    }
+}
+
+/// Whether an error says that the device fails, not that a file is damaged or that there is no room.
+pub(crate) fn is_disk_error(error: &LogError) -> bool {
+    match error {
+        LogError::Failed(_) => true,
+        // Creating a file is an operation that can be repeated, but not on a disk that fails.
+        LogError::Io { source, .. } => {
+            source.kind() == io::ErrorKind::ReadOnlyFilesystem || source.raw_os_error() == Some(EIO)
+        }
+        LogError::OffsetOutOfRange { .. }
+        | LogError::NoSpace
+        | LogError::Damaged(_)
+        | LogError::InvalidAppend(_) => false,
     }
 }
 

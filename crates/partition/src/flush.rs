@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ottla_cluster::replica::Durability;
 use ottla_storage::flusher::{FlushState, Flushable};
-use ottla_storage::log::LogError;
+use ottla_storage::log::{LogError, SyncTicket};
 
 use crate::error::Fault;
 use crate::partition::Partition;
@@ -32,42 +32,55 @@ impl Partition {
 
     fn flush_and_tell(&self) {
         let _flushing = self.flush_lock();
+        let Some(ticket) = self.begin_flush() else { return };
+        let started = Instant::now();
+        // The ticket remembers how it went.
+        drop(ticket.sync());
+        self.observer.synced(started.elapsed());
+        self.end_flush(ticket);
+    }
+
+    /// The first half of [`Partition::flush_now`], for owners that sync the ticket themselves. One at a time, each ended by
+    /// [`Partition::end_flush`]. `None` when there is nothing to sync.
+    #[must_use]
+    pub fn begin_flush(&self) -> Option<SyncTicket> {
         let ticket = {
             let mut inner = self.lock();
             let directory = inner.directory.clone();
-            let Some(log) = inner.open_log() else { return };
+            let log = inner.open_log()?;
             if log.durable_offset() == log.end_offset() {
-                return;
+                return None;
             }
             if let Some(why) = directory.as_ref().and_then(|directory| directory.fenced()) {
                 // What another log's failure has made suspect is not written to any more.
                 let why = format!("the log directory is offline: {why}");
                 drop(inner);
-                return self.take_offline(&why);
+                self.take_offline(&why);
+                return None;
             }
             let ticket = log.sync_begin();
             inner.unsynced_bytes = 0;
             ticket
         };
-        let started = Instant::now();
         if let Err(error) = self.stamp() {
             // What could not be noted is a write like another; the ticket goes with the log.
             self.write_error(&mut self.lock(), error);
-            return;
+            return None;
         }
-        let synced = ticket.sync();
-        self.observer.synced(started.elapsed());
+        Some(ticket)
+    }
+
+    /// The ticket of [`Partition::begin_flush`] was synced, or could not be.
+    pub fn end_flush(&self, ticket: SyncTicket) {
         let mut inner = self.lock();
         let Some(log) = inner.open_log() else { return };
         // The log learns of a failure by the ticket and takes no more appends.
-        let ended = log.sync_end(ticket);
-        match (synced, ended) {
-            (Ok(()), Ok(_)) => {
+        match log.sync_end(ticket) {
+            Ok(_) => {
                 inner.progressed();
                 self.report(&inner);
             }
-            (Ok(()), Err(error)) => self.fail(&mut inner, Fault::Write, &error.to_string()),
-            (Err(error), _) => self.fail(&mut inner, Fault::Write, &format!("fdatasync failed: {error}")),
+            Err(error) => self.fail(&mut inner, Fault::Write, &error.to_string()),
         }
     }
 

@@ -13,6 +13,7 @@ use ottla_storage::flusher::FlushState;
 use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
 use ottla_storage::names::TopicPartition;
 
+use crate::append::is_disk_error;
 use crate::clean::Gate;
 use crate::error::{Fault, PartitionError};
 use crate::wait::{EndWaiters, Waiter, Waiters};
@@ -284,7 +285,10 @@ impl Partition {
                 inner.directory = Some(directory);
                 inner.log = Slot::Open(Box::new(log));
             }
-            Err(error) => self.fail(inner, Fault::Open, &error.to_string()),
+            Err(error) => {
+                let fault = if is_disk_error(&error) { Fault::Write } else { Fault::Open };
+                self.fail(inner, fault, &error.to_string());
+            }
         }
     }
 

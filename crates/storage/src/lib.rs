@@ -11,6 +11,7 @@ mod index;
 pub mod log;
 pub mod meta;
 pub mod names;
+pub mod planted;
 pub mod producers;
 mod recovery;
 mod segment;

@@ -20,6 +20,7 @@ use crate::log::{
     CLEANED_SUFFIX, DELETED_SUFFIX, DamagedRange, GAPS_FILE, Log, LogError, OpenFrom, RecoveryReport,
     SIDE_EXTENSIONS, SWAP_SUFFIX, UNSYNCED_MARK, read_gaps_below,
 };
+use crate::planted::{Bug, planted};
 use crate::producers::{ProducerStates, SnapshotError, snapshot_file_name, snapshot_offset};
 use crate::segment::{RELATIVE_MAX, Segment, SegmentError, Walk, segment_path};
 
@@ -81,9 +82,15 @@ pub(crate) fn recover(
         log.epochs = collect_epochs(&log)?;
     }
     log.epochs_changed = log.epochs != epochs;
+    // What was read from the batches is written with the next sync; until then the recovery point stays.
+    log.unsynced.epochs |= log.epochs_changed && !from.clean;
+    log.epochs_on_disk = epochs;
     // Cutting removes files; a clean opening does not list twice.
     let entries = if from.clean && report.cut_at.is_none() { entries } else { list(&log)? };
     report.producers_from_snapshot = rebuild(&mut log, &entries, now_ms)?;
+    if planted(Bug::RecoveryCuts) && log.end_offset > log.start_offset {
+        log.truncate_to(log.end_offset.plus(-1), now_ms)?;
+    }
     log.durable_offset = log.end_offset;
     Ok((log, report))
 }
@@ -519,7 +526,7 @@ fn rebuild(log: &mut Log, entries: &[Entry], now_ms: i64) -> Result<bool, LogErr
             }
         })?;
     }
-    log.producers = producers;
+    log.producers = if planted(Bug::ProducersForgotten) { ProducerStates::default() } else { producers };
     log.snapshot_at = found.filter(|&offset| offset == log.end_offset);
     Ok(found.is_some())
 }

@@ -13,6 +13,7 @@ use super::partition_change::{PartitionChange, has_directory};
 use super::placement::is_active;
 use super::{Controller, Outcome};
 use crate::image::{MetadataRecord, PartitionImage};
+use crate::planted::{Bug, planted};
 
 /// `LeaderRecoveryState` of a leader out of an unclean election.
 const RECOVERING: i8 = 1;
@@ -110,7 +111,7 @@ impl Controller<'_> {
         if partition.leader != id {
             return Err(ErrorCode::InvalidRequest);
         }
-        if asked.partition_epoch < partition.partition_epoch {
+        if asked.partition_epoch < partition.partition_epoch && !planted(Bug::StaleIsrEpoch) {
             return Err(ErrorCode::InvalidUpdateVersion);
         }
         let mut members: Vec<i32> = isr.iter().map(|member| member.broker_id).collect();

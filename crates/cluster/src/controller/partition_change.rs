@@ -12,6 +12,7 @@ use ottla_protocol::ids::{BrokerId, Uuid};
 use super::placement::{directory, is_active};
 use super::reassignment::Reassignment;
 use crate::image::{MetadataImage, PartitionImage};
+use crate::planted::{Bug, planted};
 
 /// A broker without a leader's seat; the partition has none.
 pub(super) const NO_LEADER: BrokerId = BrokerId(-1);
@@ -227,7 +228,8 @@ struct Elected {
 
 /// Whether a broker has a directory online.
 pub(super) fn has_directory(image: &MetadataImage, id: BrokerId, directory: Uuid) -> bool {
-    image.broker(id).is_some_and(|broker| broker.has_directory(directory))
+    planted(Bug::WipedReplicaElected)
+        || image.broker(id).is_some_and(|broker| broker.has_directory(directory))
 }
 
 fn numbers(ids: &[BrokerId]) -> Vec<i32> {

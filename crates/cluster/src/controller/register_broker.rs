@@ -13,6 +13,7 @@ use super::partition_change::PartitionChange;
 use super::tenure::Tenure;
 use super::{Context, Controller, Outcome};
 use crate::image::{BrokerImage, MetadataRecord};
+use crate::planted::{Bug, planted};
 
 /// A registered broker knows no epoch of a life that ended in order.
 const UNKNOWN_EPOCH: i64 = -1;
@@ -105,7 +106,7 @@ impl Controller<'_> {
         let directories = before.map_or_else(Vec::new, |before| before.log_dirs.clone());
         let only = self.only_directory(id);
         records.extend(self.change_partitions(
-            |partition| partition.replicas.contains(&id),
+            |partition| partition.replicas.contains(&id) && !planted(Bug::WipedReplicaElected),
             |change| {
                 Self::judge_directory(change, &broker, &directories, only);
                 edit(change, id);

@@ -2,6 +2,8 @@
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
+use crate::planted::{Bug, planted};
+
 use super::{EpochEnd, Progress, Replica, Role};
 
 /// Whom a replica follows.
@@ -70,6 +72,7 @@ impl Replica {
                 side.matches = true;
                 Step::Append
             }
+            Some(_) if planted(Bug::TruncateToHighWatermark) => Step::Truncate(self.high_watermark.min(end)),
             Some(leaders) => Step::Truncate(parting(leaders, local_end, end)),
         }
     }
@@ -119,7 +122,9 @@ impl Replica {
     #[must_use]
     pub fn durable_report(&self) -> Option<Offset> {
         match &self.role {
-            Role::Follower(side) if side.matches => Some(self.local.durable),
+            Role::Follower(side) if side.matches || planted(Bug::ReportBeforeMatch) => {
+                Some(self.local.durable)
+            }
             Role::Idle | Role::Leader(_) | Role::Follower(_) => None,
         }
     }

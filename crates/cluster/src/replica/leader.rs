@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
+use crate::planted::{Bug, planted};
+
 use super::{Durability, EpochEnd, Leadership, Progress, Replica, Role, Serving};
 
 /// A follower outside the ISR that was caught up this recently holds the high watermark back until it is in: under load it would
@@ -196,7 +198,11 @@ impl LeaderSide {
             let known = if id == self.me { Some(local) } else { self.followers.get(&id).map(|f| f.progress) };
             known.unwrap_or_default().counted(durability)
         };
-        let proposed = self.proposal.iter().flat_map(|proposal| proposal.isr.iter().map(|(id, _)| *id));
+        let proposed = self
+            .proposal
+            .iter()
+            .filter(|_| !planted(Bug::CommittedIsrOnly))
+            .flat_map(|proposal| proposal.isr.iter().map(|(id, _)| *id));
         let joining = self.followers.iter().filter(|(_, follower)| follower.joins).map(|(id, _)| *id);
         let isr = self.leadership.isr.iter().copied();
         isr.chain(proposed).chain(joining).map(progress).min()
@@ -304,7 +310,11 @@ impl LeaderSide {
             self.leadership.isr.iter().copied().filter(|id| *id == self.me || !is_late(id)).collect();
         let from = high_watermark.max(self.epoch_start);
         let joins = self.followers.iter().filter(|(_, follower)| follower.joins);
-        isr.extend(joins.filter(|(_, f)| f.progress.counted(context.durability) >= from).map(|(id, _)| *id));
+        isr.extend(
+            joins
+                .filter(|(_, f)| f.progress.counted(context.durability) >= from || planted(Bug::JoinsBehind))
+                .map(|(id, _)| *id),
+        );
         (isr != self.leadership.isr).then_some(isr)
     }
 
@@ -419,7 +429,7 @@ impl Replica {
         let Role::Leader(side) = &mut self.role else { return Err(FetchRefusal::NotLeader) };
         check_epoch(side.leadership.epoch, report.leader_epoch)?;
         let follower = side.follower(report.id, report.broker_epoch, now_ms)?;
-        if !follower.matches {
+        if !follower.matches && !planted(Bug::ReportBeforeMatch) {
             return Ok(Vec::new());
         }
         // What it wrote since its last fetch came from here, too. Reports may overtake each other.

@@ -10,6 +10,7 @@ mod leader;
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
+use crate::planted::{Bug, planted};
 use follower::FollowerSide;
 use leader::LeaderSide;
 
@@ -189,6 +190,9 @@ impl Replica {
             Role::Leader(side) if side.leadership().epoch == leadership.epoch => side.renew(leadership),
             Role::Idle | Role::Leader(_) | Role::Follower(_) => {
                 self.role = Role::Leader(Box::new(LeaderSide::new(self.me, leadership, self.local.end)));
+                if planted(Bug::WatermarkOnLeaderChange) {
+                    self.high_watermark = self.local.end;
+                }
             }
         }
         self.advance();

@@ -20,8 +20,9 @@ use std::sync::Arc;
 use ottla_protocol::ids::{LeaderEpoch, Offset};
 
 use crate::descriptors::Descriptors;
-use crate::epochs::LeaderEpochs;
+use crate::epochs::{EpochStart, LeaderEpochs};
 use crate::files::{File, Files};
+use crate::planted::{Bug, planted};
 use crate::producers::ProducerStates;
 use crate::segment::{Segment, SegmentError, segment_path};
 
@@ -57,6 +58,8 @@ pub struct Log {
     pub(crate) epochs_changed: bool,
     pub(crate) producers: ProducerStates,
     pub(crate) unsynced: Unsynced,
+    /// The leader epochs that are known to be in their file.
+    pub(crate) epochs_on_disk: LeaderEpochs,
     /// Rises with every truncation: a sync that began before says nothing about what came after.
     truncations: u64,
     /// What a ticket that is out syncs; nobody knows how far it is.
@@ -148,6 +151,7 @@ impl Log {
             gaps_below: Offset(0),
             epochs: LeaderEpochs::default(),
             epochs_changed: false,
+            epochs_on_disk: LeaderEpochs::default(),
             producers: ProducerStates::default(),
             unsynced: Unsynced::default(),
             truncations: 0,
@@ -177,10 +181,20 @@ impl Log {
         self.end_offset
     }
 
-    /// Everything below is on disk. It is also the recovery point to write down.
+    /// Everything below is on disk.
     #[must_use]
     pub fn durable_offset(&self) -> Offset {
-        self.durable_offset
+        if planted(Bug::AckBeforeSync) { self.end_offset } else { self.durable_offset }
+    }
+
+    /// The recovery point to write down. Recovery learns leader epochs from the segments that it reads, which are those from the
+    /// recovery point on: it must not leave a segment behind with an epoch that is not in the epochs' file.
+    #[must_use]
+    pub fn recovery_point(&self) -> Offset {
+        let is_missing = |epoch: &&EpochStart| !self.epochs_on_disk.entries().contains(epoch);
+        let missing = self.epochs.entries().iter().find(is_missing).map(|epoch| epoch.start_offset);
+        let is_behind = |start: &Offset| self.segment_index(*start) < self.segment_index(self.durable_offset);
+        missing.filter(is_behind).map_or(self.durable_offset, |start| start.min(self.durable_offset))
     }
 
     /// Whether something waits for a sync.

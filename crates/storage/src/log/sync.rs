@@ -12,6 +12,7 @@ use super::{InFlight, Log, LogError, Unsynced, is_no_space};
 use crate::epochs::LeaderEpochs;
 use crate::files::Files;
 use crate::index::{OffsetEntry, SparseIndex, TimeEntry};
+use crate::planted::{Bug, planted};
 
 /// The active segment's indexes, when enough has gathered in them.
 type Indexes = (Arc<SparseIndex<OffsetEntry>>, Arc<SparseIndex<TimeEntry>>);
@@ -141,8 +142,13 @@ impl Log {
             let why = io::Error::other(why.unwrap_or_else(|| "it was not run".into()));
             return Err(self.fence("sync failed", &why));
         }
-        let is_truncated = ticket.truncations != self.truncations;
-        if is_truncated || ticket.epochs_missed.load(Ordering::Acquire) {
+        let is_truncated = ticket.truncations != self.truncations && !planted(Bug::SyncCoversCut);
+        let is_missed = ticket.epochs_missed.load(Ordering::Acquire);
+        if let Some(epochs) = ticket.epochs.as_ref().filter(|_| !is_missed) {
+            // A truncation wrote the file as well, before or after.
+            self.epochs_on_disk = if is_truncated { LeaderEpochs::default() } else { epochs.clone() };
+        }
+        if is_truncated || is_missed {
             // The epochs that were written may be those of before.
             self.unsynced.epochs |= ticket.epochs.is_some();
         }

@@ -315,10 +315,11 @@ impl Log {
             if self.segments.is_empty() {
                 return Ok(());
             }
-            self.epochs
-                .write(self.files(), &self.dir)
-                .or_else(|error| if is_no_space(&error) { Ok(()) } else { Err(error) })
-                .map_err(|error| LogError::io("cannot write leader epochs", error))?;
+            match self.epochs.write(self.files(), &self.dir) {
+                Ok(()) => self.epochs_on_disk = self.epochs.clone(),
+                Err(error) if is_no_space(&error) => {}
+                Err(error) => return Err(LogError::io("cannot write leader epochs", error)),
+            }
             self.unsynced.epochs = false;
             self.epochs_changed = false;
             self.snapshot_at = None;
