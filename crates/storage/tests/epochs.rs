@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
-#[allow(dead_code, reason = "shared with other tests, which use more of it")]
 mod crash_run;
 
 use std::io;

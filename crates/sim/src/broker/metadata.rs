@@ -100,11 +100,9 @@ impl Process {
             return;
         };
         match (self.controls.remove(&correlation), answer) {
-            (Some(Control::Register), ControlAnswer::Register(response)) => {
-                if response.error_code == 0 {
-                    self.epoch = response.broker_epoch;
-                    self.heartbeat(env);
-                }
+            (Some(Control::Register), ControlAnswer::Register(response)) if response.error_code == 0 => {
+                self.epoch = response.broker_epoch;
+                self.heartbeat(env);
             }
             (Some(Control::Heartbeat), ControlAnswer::Heartbeat(response)) => {
                 if response.error_code != 0 {
