@@ -12,7 +12,7 @@ fn equal_seeds_make_equal_traces() {
 #[test]
 fn nothing_is_lost_whatever_goes_wrong() {
     let mut seen = std::collections::BTreeMap::new();
-    for seed in 10_000..10_010 {
+    for seed in 0..6 {
         let report = run(seed, false);
         assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
         assert_eq!(report.simulated_us, 60_000_000);

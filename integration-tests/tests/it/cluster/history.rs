@@ -136,7 +136,10 @@ impl History {
             for (number, offset) in &acknowledged[&partition] {
                 let found = read.binary_search_by_key(number, |(number, _)| *number);
                 let found = found.unwrap_or_else(|_| panic!("{partition}: {number} at {offset} is lost"));
-                assert_eq!(read[found].1, *offset, "{partition}: {number} is elsewhere");
+                // librdkafka does not know the offset of a batch whose answer was that time is over, and that it takes for
+                // acknowledged because a later one was.
+                let known = *offset >= 0;
+                assert!(!known || read[found].1 == *offset, "{partition}: {number} is not at {offset}");
             }
         }
         acknowledged.values().map(Vec::len).sum()
