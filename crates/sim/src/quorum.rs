@@ -214,8 +214,10 @@ impl Quorum {
             }
             Timer::Elected(term) if *term == self.term => {
                 let up: Vec<usize> = (0..self.nodes.len()).filter(|i| self.nodes[*i].is_up).collect();
-                if let Some(leader) = env.random.pick(&up).copied() {
-                    self.lead(env, leader);
+                match env.random.pick(&up).copied().filter(|_| up.len() * 2 > self.nodes.len()) {
+                    Some(leader) => self.lead(env, leader),
+                    // Without a majority nobody is elected.
+                    None => env.timer(at, life, 100_000, Timer::Elected(*term)),
                 }
             }
             Timer::Applied => {
