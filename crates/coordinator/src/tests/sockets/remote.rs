@@ -395,12 +395,14 @@ async fn a_broker_of_this_process_lives_until_it_speaks_for_itself() {
         ..BrokerHeartbeatRequest::default()
     };
     assert!(!handle.broker_heartbeat(heartbeat).await.unwrap().response.is_fenced);
-    for step in 0..3 {
-        time.fetch_add(900, Ordering::Relaxed);
+    // A controller that stood still gives a broker more time, so the clock has to go on until it is fenced.
+    let is_fenced = || handle.image().broker(BrokerId(1)).is_some_and(|broker| broker.fenced);
+    for step in 0..200 {
+        if is_fenced() {
+            break;
+        }
+        time.fetch_add(300, Ordering::Relaxed);
         handle.create_topics(creation(&format!("u{step}"), 1)).await.unwrap();
     }
-    let mut committed = handle.committed();
-    let fenced =
-        committed.wait_for(|_| handle.image().broker(BrokerId(1)).is_some_and(|broker| broker.fenced));
-    tokio::time::timeout(DEADLINE, fenced).await.unwrap().unwrap();
+    assert!(is_fenced(), "it is silent for a minute");
 }
