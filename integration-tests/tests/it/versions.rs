@@ -1,6 +1,7 @@
 //! Every version of every API that the broker advertises, sent to it: each reply decodes to the last byte and says what it
 //! should.
 
+mod administration;
 mod groups;
 
 use std::collections::BTreeMap;
@@ -67,11 +68,21 @@ const SERVED: &[(i16, i16, i16)] = &[
     (35, 1, 5),
     (37, 0, 3),
     (42, 0, 2),
+    (43, 0, 2),
     (44, 0, 1),
+    (45, 0, 1),
+    (46, 0, 0),
     (47, 0, 0),
+    (55, 0, 2),
+    (57, 0, 2),
     (60, 0, 2),
+    (64, 0, 0),
+    (74, 0, 1),
     (75, 0, 0),
+    (80, 0, 1),
+    (81, 0, 0),
     (1000, 0, 0),
+    (1010, 0, 0),
 ];
 
 const T0: i64 = 1_700_000_000_000;
@@ -122,6 +133,7 @@ fn every_advertised_version_is_served() {
     configs(&mut world);
     cluster(&mut world, &topic);
     groups::groups(&mut world, &topic);
+    administration::administration(&mut world, &topic);
     assert_eq!(world.tried, wanted, "each advertised API was tried in each version");
 }
 
