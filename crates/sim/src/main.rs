@@ -32,8 +32,10 @@ struct Arguments {
 #[allow(clippy::print_stdout, reason = "this is what it is for")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    std::panic::set_hook(Box::new(|panic| {
-        if std::env::var_os("RUST_BACKTRACE").is_some() {
+    // A panic is a violation like another, and is told with them.
+    let is_verbose = arguments.verbose;
+    std::panic::set_hook(Box::new(move |panic| {
+        if is_verbose {
             eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
         }
     }));
