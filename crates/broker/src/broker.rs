@@ -34,7 +34,7 @@ use crate::replication::leading::FollowerSessions;
 use crate::shutdown::Reason;
 use crate::state::{State, now_ms};
 use crate::topics::Topics;
-use crate::{BrokerConfig, Shell, disks, maintenance, recovery};
+use crate::{BrokerConfig, Metrics, Shell, disks, maintenance, recovery};
 
 /// A running broker.
 pub struct Broker {
@@ -97,7 +97,7 @@ impl Broker {
         let mut tasks = maintenance::start(&state, &stop);
         tasks.push(shell.control.spawn(disks::watch(state.clone(), shell.clone(), stop.clone())));
         tasks.push(shell.control.spawn(telling));
-        let become_it = reconcile(config, reconciler, assignments, server.clone());
+        let become_it = reconcile(config, reconciler, assignments, server.clone(), shell.metrics.clone());
         let (shutdown, stopping) = (shell.shutdown.clone(), stop.clone());
         tasks.push(shell.control.spawn(async move {
             if let Err(error) = follow(followed, become_it, publish, stopping).await {
@@ -254,8 +254,8 @@ fn replication(
     replication
 }
 
-/// Called with each new image and what is new in it.
-type OnImage = dyn Fn(&MetadataImage, &MetadataDelta) + Send + Sync;
+/// Called with the image before, the new one, and what is new in it.
+type OnImage = dyn Fn(&MetadataImage, &MetadataImage, &MetadataDelta) + Send + Sync;
 
 /// What is done with each new image: partitions become what it says, and limits that can change at run time do.
 fn reconcile(
@@ -263,8 +263,10 @@ fn reconcile(
     reconciler: Arc<Reconciler>,
     assignments: Arc<Assignments>,
     server: Arc<Server>,
+    metrics: Arc<Metrics>,
 ) -> Arc<OnImage> {
-    Arc::new(move |image, delta| {
+    Arc::new(move |before, image, delta| {
+        metrics.replication.count(before, image, delta, BrokerId(config.node_id));
         reconciler.apply(image, delta);
         assignments.look(image, delta);
         if delta.configs_changed.iter().any(|resource| is_of_broker(resource, config.node_id)) {
@@ -315,8 +317,8 @@ async fn follow(
             Features::known().check(&image)?;
         }
         let image = Arc::new(image);
-        let (become_it, applied) = (become_it.clone(), image.clone());
-        tokio::task::spawn_blocking(move || become_it(&applied, &delta)).await?;
+        let (become_it, before, applied) = (become_it.clone(), publish.borrow().clone(), image.clone());
+        tokio::task::spawn_blocking(move || become_it(&before, &applied, &delta)).await?;
         publish.send_replace(image);
     }
 }

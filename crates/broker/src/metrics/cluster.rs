@@ -2,7 +2,7 @@
 
 use std::fmt::Error;
 
-use ottla_cluster::image::{MetadataImage, TopicImage};
+use ottla_cluster::image::{MetadataDelta, MetadataImage, TopicImage};
 use ottla_process::metrics::{counter, gauge};
 use ottla_protocol::ids::BrokerId;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -67,15 +67,34 @@ impl ClusterView {
     }
 }
 
-/// What happened to the partitions that this broker leads.
+/// What happened to the partitions that this broker leads, as the metadata tells it.
 #[derive(Debug, Default)]
 pub struct ReplicationMetrics {
-    /// Times that a follower left an ISR on this leader's proposal.
+    /// Replicas that left the ISR of a partition that this broker led before and after.
     pub isr_shrinks: Counter,
-    /// Times that a follower came into an ISR on this leader's proposal.
+    /// Replicas that came into the ISR of a partition that this broker led before and after.
     pub isr_expands: Counter,
-    /// Times that this broker became the leader of a partition.
+    /// Times that this broker became the leader of a partition, or its leader anew.
     pub leaderships: Counter,
+}
+
+impl ReplicationMetrics {
+    /// Counts what `delta`, which lies between the two images, changed for broker `me`.
+    pub fn count(&self, before: &MetadataImage, after: &MetadataImage, delta: &MetadataDelta, me: BrokerId) {
+        for (topic, index) in &delta.partitions_changed {
+            let Some(now) = after.partition(*topic, *index).filter(|now| now.leader == me) else { continue };
+            let led = before.partition(*topic, *index).filter(|old| old.leader == me);
+            if led.is_none_or(|old| old.leader_epoch != now.leader_epoch) {
+                self.leaderships.add(1);
+            }
+            if let Some(old) = led {
+                let gone = old.isr.iter().filter(|id| !now.isr.contains(id)).count();
+                let new = now.isr.iter().filter(|id| !old.isr.contains(id)).count();
+                self.isr_shrinks.add(gone as u64);
+                self.isr_expands.add(new as u64);
+            }
+        }
+    }
 }
 
 pub(super) fn encode(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(), Error> {
@@ -103,4 +122,64 @@ pub(super) fn encode(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(),
     counter(e, "isr_shrinks", "Followers that left the ISR of a led partition", m.isr_shrinks.get())?;
     counter(e, "isr_expands", "Followers that came into the ISR of a led partition", m.isr_expands.get())?;
     counter(e, "leaderships", "Times that this broker became a partition's leader", m.leaderships.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_cluster::image::MetadataRecord;
+    use ottla_protocol::generated::records::{PartitionChangeRecord, PartitionRecord, TopicRecord};
+    use ottla_protocol::ids::Uuid;
+
+    use super::*;
+
+    const TOPIC: Uuid = Uuid([7; 16]);
+
+    /// The image after a partition of three replicas was made, which broker 1 leads.
+    fn made() -> MetadataImage {
+        let topic = TopicRecord { name: "t".into(), topic_id: TOPIC, ..TopicRecord::default() };
+        let partition = PartitionRecord {
+            topic_id: TOPIC,
+            partition_id: 0,
+            replicas: vec![1, 2, 3],
+            isr: vec![1, 2, 3],
+            leader: 1,
+            directories: vec![Uuid([1; 16]); 3],
+            ..PartitionRecord::default()
+        };
+        let mut image = MetadataImage::default();
+        for record in [MetadataRecord::from(topic), MetadataRecord::from(partition)] {
+            image.apply(&record, &mut MetadataDelta::default()).unwrap();
+        }
+        image
+    }
+
+    #[test]
+    fn changes_of_led_partitions_are_counted() {
+        let mut image = made();
+        let metrics = ReplicationMetrics::default();
+        let (one, two) = (BrokerId(1), BrokerId(2));
+        metrics.count(&MetadataImage::default(), &image, &MetadataDelta::everything(&image), one);
+        let mut change = |isr: &[i32], leader: Option<i32>| {
+            let before = image.clone();
+            let record = PartitionChangeRecord {
+                topic_id: TOPIC,
+                partition_id: 0,
+                isr: Some(isr.to_vec()),
+                leader: leader.unwrap_or(-2),
+                ..PartitionChangeRecord::default()
+            };
+            let mut delta = MetadataDelta::default();
+            image.apply(&MetadataRecord::from(record), &mut delta).unwrap();
+            metrics.count(&before, &image, &delta, one);
+        };
+        change(&[1], None);
+        change(&[1, 3], None);
+        change(&[3], Some(3));
+        let counted = [&metrics.leaderships, &metrics.isr_shrinks, &metrics.isr_expands].map(Counter::get);
+        assert_eq!(counted, [1, 2, 1], "what another leads is not counted");
+        let view = ClusterView::of(&made(), two, |_| 2);
+        assert_eq!((view.partitions, view.led), (1, 0));
+        let view = ClusterView::of(&made(), one, |_| 2);
+        assert_eq!((view.led, view.under_replicated, view.leaderless), (1, 0, 0));
+    }
 }

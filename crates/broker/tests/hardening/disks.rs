@@ -84,7 +84,10 @@ async fn the_broker_stops_when_its_only_directory_fails() {
     files.fail(fault(Operation::Sync, "t-0/00000000000000000000.log", ErrorKind::Other));
     assert_eq!(broker.produce("t", batch(1), -1).await.0, code(KafkaStorageError));
     let Reason::Fatal(why) = broker.shell.shutdown.requested().await else { panic!("not a signal") };
-    assert!(why.contains("all log directories have failed") && why.contains("sync failed"), "{why}");
+    assert!(
+        why.contains("all log directories have failed") && why.contains("sync failed in /data/t-0"),
+        "{why}"
+    );
     broker.stop().await;
     assert!(!exists(&files, &format!("/data/{CLEAN_SHUTDOWN_FILE}")));
     files.heal();
