@@ -203,7 +203,6 @@ impl Dispatch {
             key if is_of_a_group(key) => {
                 return self.handle_group(key, call, r, groups::client(client_id, connection));
             }
-            key if is_about_the_cluster(key) => return self.handle_cluster(key, call, r),
             key => return self.handle_slow(key, call, r),
         })
     }
@@ -278,7 +277,7 @@ impl Dispatch {
             ApiKey::DescribeLogDirs => {
                 call.later(handlers::describe_log_dirs::handle(state, decode(r, version)?))
             }
-            other => return Err(format!("{} is not served", other.name())),
+            other => return self.handle_cluster(other, call, r),
         })
     }
 }
@@ -306,24 +305,6 @@ const fn is_of_a_group(key: ApiKey) -> bool {
             | DeleteGroups
             | OffsetDelete
             | ExplainGroups
-    )
-}
-
-const fn is_about_the_cluster(key: ApiKey) -> bool {
-    use ApiKey::{
-        AddRaftVoter, AlterPartitionReassignments, DescribeQuorum, ElectLeaders, ListPartitionReassignments,
-        RemoveRaftVoter, UnregisterBroker, UpdateFeatures,
-    };
-    matches!(
-        key,
-        AlterPartitionReassignments
-            | ElectLeaders
-            | ListPartitionReassignments
-            | UnregisterBroker
-            | UpdateFeatures
-            | DescribeQuorum
-            | AddRaftVoter
-            | RemoveRaftVoter
     )
 }
 
