@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ottla_cluster::config::ConfigMap;
 use ottla_cluster::controller::{METADATA_TOPIC, Settings};
 use ottla_cluster::image::MetadataImage;
+use ottla_process::config::Voter;
+use ottla_process::random;
 use ottla_protocol::ids::Uuid;
 use ottla_storage::files::Files;
 use ottla_transport::server::Listener;
@@ -70,7 +72,7 @@ pub enum QuorumOptions {
     #[default]
     Alone,
     /// `controller.quorum.voters`: those of them that are empty found the quorum together.
-    Voters(Vec<StaticVoter>),
+    Voters(Vec<Voter>),
     /// `controller.quorum.bootstrap.servers`: it joins a running quorum that is reached there. Where all of them are this node itself, it
     /// founds a quorum of one.
     Bootstrap {
@@ -79,17 +81,6 @@ pub enum QuorumOptions {
         /// `controller.quorum.auto.join.enable`: whether it may become a voter without an administrator.
         auto_join: bool,
     },
-}
-
-/// One entry of `controller.quorum.voters`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticVoter {
-    /// `node.id`.
-    pub id: i32,
-    /// Host of its controller listener.
-    pub host: String,
-    /// Port.
-    pub port: u16,
 }
 
 /// How long the metadata log gets.
@@ -132,7 +123,7 @@ impl CoordinatorOptions {
             quorum: QuorumOptions::default(),
             clock: Arc::new(system_clock),
             monotonic: monotonic_clock(),
-            entropy: Box::new(system_entropy),
+            entropy: Box::new(random::number),
         }
     }
 }
@@ -334,7 +325,7 @@ impl Life {
     }
 }
 
-fn system_clock() -> i64 {
+pub(crate) fn system_clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -342,13 +333,6 @@ fn system_clock() -> i64 {
 fn monotonic_clock() -> Arc<dyn Fn() -> i64 + Send + Sync> {
     let began = tokio::time::Instant::now();
     Arc::new(move || i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
-}
-
-fn system_entropy() -> u64 {
-    let mut bytes = [0u8; 8];
-    let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(read, Ok(bytes.len()), "the system always has random numbers for so few bytes");
-    u64::from_ne_bytes(bytes)
 }
 
 /// The metadata log's directory is named as the partition of a topic that is none.

@@ -150,8 +150,12 @@ impl Driver {
                         office.tenure.handle_disconnected(broker, connection, now_ms);
                     }
                 }
-                // The steward may have been stopped.
-                Some(Command::Change(change, reply)) => drop(reply.send(self.quorum.change(change).await)),
+                Some(Command::Change(change, reply)) => {
+                    let changed = self.quorum.change(change).await;
+                    self.unsettled |= changed == Err(RequestError::LeadershipLost);
+                    // The steward may have been stopped.
+                    drop(reply.send(changed));
+                }
                 Some(Command::Stop) => break,
                 None => {}
             }
@@ -184,6 +188,8 @@ impl Driver {
         }
         // What was open is settled by the first entry of a new term.
         self.unsettled = false;
+        // What another leader found out of a broker of this process since counts more.
+        self.resident = None;
         self.office = term.map(|term| {
             let now_ms = (self.monotonic)();
             Office { term, tenure: Tenure::new(&self.published.image(), &self.settings, now_ms) }
@@ -302,15 +308,16 @@ impl Driver {
     ) -> Result<i64, RequestError> {
         let frames: Result<Vec<_>, _> = records.iter().map(MetadataRecord::encode).collect();
         let frames = frames.map_err(|error| RequestError::Unwritable(error.to_string()))?;
-        tokio::select! {
-            biased;
-            proposed = self.quorum.propose(term, index, frames, frees_space) => proposed,
-            () = self.quorum.majority_lost() => {
-                self.unsettled = true;
-                tracing::warn!(index, "no majority of the metadata quorum answers: what becomes of a decision is not known");
-                Err(RequestError::LeadershipLost)
-            }
+        let proposed = self.quorum.propose(term, index, frames, frees_space).await;
+        if proposed == Err(RequestError::LeadershipLost) {
+            // Nothing may be decided on an image that lacks it, also when this node is about to stop.
+            self.unsettled = true;
+            tracing::warn!(
+                index,
+                "no majority of the metadata quorum agrees: what becomes of a decision is not known"
+            );
         }
+        proposed
     }
 
     async fn read(&self, from: i64) -> Result<Vec<Arc<FeedEntry>>, FeedError> {

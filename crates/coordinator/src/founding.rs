@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use ottla_process::config::Voter;
 use ottla_protocol::generated::ErrorCode;
 use ottla_protocol::generated::quorum_hello::{HelloListener, QuorumHelloRequest, QuorumHelloResponse};
 use ottla_protocol::wire::Str;
 
-use crate::coordinator::{QuorumOptions, StaticVoter};
+use crate::coordinator::QuorumOptions;
 use crate::limits::{HELLO_INTERVAL, HELLO_LOG_INTERVAL, HELLO_MAX};
 use crate::opening::Role;
 use crate::raft::network::connect;
@@ -67,7 +68,7 @@ impl Seeker {
         let members: Vec<_> = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
         let running: BTreeSet<_> = members
             .iter()
-            .filter(|answer| answer.is_member)
+            .filter(|answer| answer.is_member && refusal(answer).is_none())
             .filter_map(|answer| answer.cluster_id.as_ref().map(Str::as_str))
             .collect();
         let mut running = running.into_iter();
@@ -106,7 +107,7 @@ impl Seeker {
     }
 
     /// All configured voters answer, and none was ever a member.
-    fn judge_voters(&self, voters: &[StaticVoter], answers: &[Answer]) -> Verdict {
+    fn judge_voters(&self, voters: &[Voter], answers: &[Answer]) -> Verdict {
         let mut found = BTreeMap::from([self.own()]);
         let others = voters.iter().filter(|voter| voter.id != self.seat.me.id);
         for (voter, (address, answer)) in others.zip(answers) {
@@ -139,7 +140,7 @@ impl Seeker {
         (self.seat.me, self.seat.node.clone())
     }
 
-    fn node(&self, voter: &StaticVoter) -> VoterNode {
+    fn node(&self, voter: &Voter) -> VoterNode {
         let own = self.seat.node.endpoints.first();
         let name = own.map(|endpoint| endpoint.name.clone()).unwrap_or_default();
         VoterNode { endpoints: vec![VoterEndpoint { name, host: voter.host.clone(), port: voter.port }] }
@@ -161,12 +162,7 @@ pub(crate) fn addresses(quorum: &QuorumOptions, own: i32) -> Vec<String> {
         QuorumOptions::Alone => Vec::new(),
         QuorumOptions::Voters(voters) => {
             let others = voters.iter().filter(|voter| voter.id != own);
-            let endpoint = |voter: &StaticVoter| VoterEndpoint {
-                name: String::new(),
-                host: voter.host.clone(),
-                port: voter.port,
-            };
-            others.map(|voter| endpoint(voter).to_string()).collect()
+            others.map(Voter::to_string).collect()
         }
         QuorumOptions::Bootstrap { servers, .. } => servers.clone(),
     }

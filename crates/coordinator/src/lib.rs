@@ -28,15 +28,14 @@ mod server;
 pub mod settings;
 mod voters;
 
-pub use coordinator::{
-    Coordinator, CoordinatorOptions, LOG_DIRECTORY, QuorumOptions, SnapshotLimits, StaticVoter,
-};
+pub use coordinator::{Coordinator, CoordinatorOptions, LOG_DIRECTORY, QuorumOptions, SnapshotLimits};
 pub use entry::{EntryError, EntryKind, LogEntry};
 pub use error::{OpenError, RequestError};
 pub use feed::{FeedEntry, FeedError, ImageReplica, MetadataFeed};
 pub use handle::{Committed, CoordinatorHandle};
 pub use hard_state::HardStateError;
 pub use ottla_cluster::features::{OTTLA_FEATURE, OTTLA_FEATURE_LEVEL};
+pub use ottla_process::config::Voter;
 pub use raft::membership::MembershipError;
 pub use raft::snapshot::SnapshotError;
 pub use raft::{VoterEndpoint, VoterId, VoterNode};

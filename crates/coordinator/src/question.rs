@@ -2,7 +2,6 @@
 //! to the leader in the same way.
 
 use std::future::Future;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ottla_protocol::generated::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
 use ottla_protocol::generated::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
@@ -10,6 +9,7 @@ use ottla_protocol::generated::remove_raft_voter::{RemoveRaftVoterRequest, Remov
 use ottla_protocol::ids::BrokerId;
 use ottla_protocol::wire::Message;
 
+use crate::coordinator::system_clock;
 use crate::decision::{Decision, Origin, Rules};
 use crate::error::RequestError;
 use crate::handle::Committed;
@@ -62,9 +62,7 @@ impl Question for DescribeQuorumRequest {
         local: &Local,
         _: Origin,
     ) -> Result<Committed<DescribeQuorumResponse>, RequestError> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        Ok(seen(local, voters::describe(&local.seat, &self, now_ms)?))
+        Ok(seen(local, voters::describe(&local.seat, &self, system_clock())?))
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use ottla_process::config::{AdvertisedListener, Listener as Configured, QuorumConfig};
 use ottla_transport::server::{BindError, Listener, ListenerOptions};
 
-use crate::coordinator::{QuorumOptions, StaticVoter};
+use crate::coordinator::QuorumOptions;
 use crate::raft::VoterEndpoint;
 
 /// Why a listener cannot be opened.
@@ -62,10 +62,7 @@ pub fn endpoints(advertised: &[AdvertisedListener], bound: &[Listener]) -> Vec<V
 #[must_use]
 pub fn quorum(config: &QuorumConfig) -> QuorumOptions {
     if !config.voters.is_empty() {
-        let voters = config.voters.iter().cloned();
-        return QuorumOptions::Voters(
-            voters.map(|voter| StaticVoter { id: voter.id, host: voter.host, port: voter.port }).collect(),
-        );
+        return QuorumOptions::Voters(config.voters.clone());
     }
     match config.bootstrap_servers.is_empty() {
         true => QuorumOptions::Alone,

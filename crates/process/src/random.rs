@@ -8,8 +8,21 @@ use ottla_protocol::ids::Uuid;
 /// When the system has none.
 #[must_use]
 pub fn id() -> Uuid {
-    let mut bytes = [0; 16];
+    Uuid(bytes())
+}
+
+/// 64 random bits.
+///
+/// # Panics
+/// When the system has none.
+#[must_use]
+pub fn number() -> u64 {
+    u64::from_ne_bytes(bytes())
+}
+
+fn bytes<const LENGTH: usize>() -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(filled, Ok(bytes.len()), "the system has random numbers");
-    Uuid(bytes)
+    assert_eq!(filled, Ok(LENGTH), "the system has random numbers");
+    bytes
 }

@@ -243,7 +243,12 @@ impl Quorum {
         let request = self.raft.write(super::Change { records }).responder(OneshotResponder::new(reply));
         request.with_leader(term).await.map_err(|error| self.why(&error))?;
         // The library drops the sender when it ends.
-        let Some(answer) = self.until_stopped(answer).await else { return Err(RequestError::LeadershipLost) };
+        let agreed = tokio::select! {
+            biased;
+            agreed = self.until_stopped(answer) => agreed,
+            () = self.majority_lost() => None,
+        };
+        let Some(answer) = agreed else { return Err(RequestError::LeadershipLost) };
         let written = answer.map_err(|_| self.why(&"the metadata quorum has ended"))?;
         match written {
             Ok(response) => Ok(to_i64(response.log_id.index)),

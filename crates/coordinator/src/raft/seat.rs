@@ -247,7 +247,12 @@ impl Seat {
 
     /// A future that is ready when who leads or votes has changed since this was called; at once where nothing can.
     pub(crate) fn changed(&self) -> impl Future<Output = ()> + use<> {
-        let changes = self.raft().map(|raft| raft.server_metrics());
+        let changes = self.raft().map(|raft| {
+            let mut changes = raft.server_metrics();
+            // What the library hands out has seen nothing yet.
+            drop(changes.borrow_and_update());
+            changes
+        });
         async move {
             if let Some(mut changes) = changes {
                 // One that has ended changes no more, and does not lead.

@@ -64,14 +64,11 @@ impl RemoteFeed {
                 // It goes on with the leader.
                 Ok(None) => continue,
                 Err(error) => {
-                    self.lost(&error);
-                    let far = Instant::now() + Duration::from_secs(3600);
-                    pause(&mut self.leader, self.pause_ms, far).await;
-                    self.pause_ms = (self.pause_ms * 2).min(FEED_PAUSE_MS_MAX);
+                    self.lost(&error).await;
                     continue;
                 }
             };
-            let entries = self.take(response)?;
+            let entries = self.take(response).await?;
             if let Some(last) = entries.last() {
                 self.next = last.index + 1;
                 return Ok(entries);
@@ -79,7 +76,8 @@ impl RemoteFeed {
         }
     }
 
-    fn lost(&mut self, error: &str) {
+    /// Lets go of a coordinator that does not answer, or refuses, and waits a little before another is asked.
+    async fn lost(&mut self, error: &str) {
         let address = self.link.take().map(|link| link.address);
         if let Some(address) = &address {
             self.remote.forget(address);
@@ -88,6 +86,9 @@ impl RemoteFeed {
             let address = address.unwrap_or_default();
             tracing::warn!(%address, %error, "the metadata feed is interrupted: another coordinator is looked for");
         }
+        let far = Instant::now() + Duration::from_secs(3600);
+        pause(&mut self.leader, self.pause_ms, far).await;
+        self.pause_ms = (self.pause_ms * 2).min(FEED_PAUSE_MS_MAX);
     }
 
     /// The next answer; `None` when another coordinator came to lead. Cancel-safe: what was asked is waited for again.
@@ -151,14 +152,14 @@ impl RemoteFeed {
     }
 
     /// The entries of an answer that are complete and new.
-    fn take(&mut self, response: FetchMetadataResponse) -> Result<Vec<Arc<FeedEntry>>, FeedError> {
+    async fn take(&mut self, response: FetchMetadataResponse) -> Result<Vec<Arc<FeedEntry>>, FeedError> {
         let address = self.link.as_ref().map_or_else(String::new, |link| link.address.clone());
         if let Err(own) = self.remote.learn_from(&response) {
             return Err(FeedError::OtherCluster { address, found: response.cluster_id.to_string(), own });
         }
         if response.error_code != ErrorCode::None.code() {
             let text = response.error_message.as_ref().map_or_else(String::new, ToString::to_string);
-            self.lost(&text);
+            self.lost(&text).await;
             return Ok(Vec::new());
         }
         if std::mem::take(&mut self.is_lost) {

@@ -44,7 +44,9 @@ impl Line {
         body: &[u8],
         deadline: Instant,
     ) -> Result<R, LineError> {
-        let client = self.client(address, deadline).await.map_err(LineError::Unsent)?;
+        // Also the wait for those who are connecting.
+        let client = timeout_at(deadline, self.client(address)).await;
+        let client = client.unwrap_or_else(|_| Err("no time left".to_owned())).map_err(LineError::Unsent)?;
         let answered = async {
             let pending = client.send(api_key, 0, body).await;
             // What could not be written as a whole was read by nobody.
@@ -61,7 +63,7 @@ impl Line {
         answered
     }
 
-    async fn client(&self, address: &str, deadline: Instant) -> Result<Arc<Client>, String> {
+    async fn client(&self, address: &str) -> Result<Arc<Client>, String> {
         let mut kept = self.client.lock().await;
         if let Some((to, client)) = &*kept
             && to == address
@@ -69,10 +71,7 @@ impl Line {
             return Ok(client.clone());
         }
         *kept = None;
-        let connected = connect(address, &self.client_id);
-        let client =
-            timeout_at(deadline, connected).await.unwrap_or_else(|_| Err("no time left".to_owned()))?;
-        let client = Arc::new(client);
+        let client = Arc::new(connect(address, &self.client_id).await?);
         *kept = Some((address.to_owned(), client.clone()));
         Ok(client)
     }

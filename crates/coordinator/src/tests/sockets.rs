@@ -130,7 +130,7 @@ impl Cluster {
     }
 
     fn voters(&self) -> QuorumOptions {
-        let voter = |place: &Place| StaticVoter {
+        let voter = |place: &Place| Voter {
             id: place.id,
             host: place.address.ip().to_string(),
             port: place.address.port(),
@@ -287,17 +287,13 @@ async fn three_static_voters_found_a_cluster_and_survive_their_leader() {
     // Who stops in order hands over: nobody has to notice that it is gone.
     let leader = cluster.leader().await;
     cluster.place(leader).stop();
-    let began = Instant::now();
+    let leads = |place: &Place| place.seat.view().leader == Some(place.seat.me);
+    assert!(cluster.running().any(leads), "another leads when the leader has stopped");
     cluster.create("d").await;
-    let gap = began.elapsed();
-    assert!(gap < ELECTION, "{gap:?} after an orderly stop");
     cluster.place(leader).start(voters);
     cluster.agree(&["a", "b", "c", "d"]).await;
     cluster.stop();
 }
-
-/// Nobody is elected sooner when a leader is just gone.
-const ELECTION: Duration = Duration::from_millis(limits::ELECTION_TIMEOUT_MS_MIN);
 
 #[test]
 fn an_even_number_of_voters_is_refused() {

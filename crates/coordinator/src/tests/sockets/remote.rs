@@ -343,11 +343,14 @@ async fn who_is_far_behind_gets_everything_in_pieces() {
     let began = Instant::now();
     let bytes: usize = image.to_records().map(|record| record.encode().unwrap().len()).sum();
     assert!(bytes > 2 * usize::try_from(limits::FEED_BYTES).unwrap(), "{bytes} are several pieces");
+    let mut is_whole = false;
     while late.replica.next_index() <= image.index() {
         let entries = tokio::time::timeout(DEADLINE, late.feed.next()).await.unwrap().unwrap();
+        is_whole |= entries.iter().any(|entry| entry.is_whole);
         late.replica.apply(&entries).unwrap();
         moment(began, "it does not get there").await;
     }
+    assert!(is_whole, "the log does not reach back so far");
     assert_eq!(late.replica.image(), &image);
     assert_eq!(first.replica.image(), &image);
     // It goes on from there, and so does the one that was there all the time.
