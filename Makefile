@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Arguments for `make run`, `make test` and `make bench`: make run ARGS="--override listeners=PLAINTEXT://127.0.0.1:19092"
+# Arguments for `make run`, `make test`, `make bench` and `make sim`: make run ARGS="--override listeners=PLAINTEXT://127.0.0.1:19092"
 ARGS ?=
 TIMED := scripts/timed
 
@@ -21,7 +21,7 @@ test: setup ## every test: unit, crash images, recorded sessions, real clients, 
 	$(TIMED) "build tests" 15 scripts/test-runner build $(ARGS)
 	$(TIMED) "tests" 20 scripts/test-runner run $(ARGS)
 	$(TIMED) "doc tests" 5 cargo test --workspace --doc --quiet
-	$(TIMED) "simulation" 12 $(MAKE) --no-print-directory sim
+	$(TIMED) "simulation" 12 $(MAKE) --no-print-directory sim ARGS= SEED=
 	$(TIMED) "quick start" 8 scripts/quick-start
 	$(TIMED) "tour" 5 integration-tests/tour.sh
 
@@ -31,7 +31,7 @@ sim: tools ## simulate 2,000 clusters in which things go wrong, 60 s each; SEED=
 sim-bugs: tools ## plant a bug at a time and see that the simulation catches it
 	cargo run --release --quiet --target-dir "$$(scripts/target-directory)/planted" -p ottla-sim --features planted-bugs -- --bugs
 
-quick: tools ## build and run the README's program in Rust, outside of the workspace
+quick: setup ## build and run the README's program in Rust, outside of the workspace
 	scripts/quick-start
 
 tour: setup ## a file through every codec and a kill -9, with kcat and Python

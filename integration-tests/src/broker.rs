@@ -180,21 +180,8 @@ impl Broker {
 
     /// Waits for the process to end by itself.
     pub fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
-        let mut child = self.child.take().expect("the broker runs");
-        let deadline = Instant::now() + limit;
-        let mut ended = || child.try_wait().expect("own child");
-        loop {
-            if let Some(status) = ended() {
-                return status;
-            }
-            if Instant::now() > deadline {
-                let log = read_tail(&self.log);
-                child.kill().expect("own child");
-                child.wait().expect("own child");
-                panic!("the broker did not end within {limit:?}:\n{log}");
-            }
-            crate::wait::let_pass(Duration::from_millis(2));
-        }
+        let child = self.child.take().expect("the broker runs");
+        wait_for_end(child, limit, "the broker", &self.log)
     }
 
     /// Starts the process again and expects it to give up with an error.
@@ -231,11 +218,6 @@ impl Broker {
         self.port
     }
 
-    /// The HTTP listener.
-    pub fn http_address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.http_port))
-    }
-
     /// The data directory.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -255,16 +237,21 @@ impl Broker {
     pub fn log_text(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
 
-    /// The body of `GET path` from the HTTP listener, with its status line.
-    pub fn http_get(&self, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(self.http_address()).expect("the HTTP listener");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("a request");
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).expect("a reply");
-        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
-        (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+/// Waits for a process to end by itself, and gives its status.
+pub(crate) fn wait_for_end(mut child: Child, limit: Duration, name: &str, log: &Path) -> ExitStatus {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().expect("own child") {
+            return status;
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("own child");
+            child.wait().expect("own child");
+            panic!("{name} did not end within {limit:?}:\n{}", read_tail(log));
+        }
+        crate::wait::let_pass(Duration::from_millis(2));
     }
 }
 

@@ -4,15 +4,15 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::broker::{built, free_port, read_tail};
-use crate::wait::{let_pass, wait_until};
+use crate::broker::{built, free_port, read_tail, wait_for_end};
+use crate::wait::wait_until;
 
 const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -34,7 +34,6 @@ pub struct Node {
     settings: Vec<String>,
     port: u16,
     http_port: u16,
-    directory: PathBuf,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -89,19 +88,8 @@ impl Node {
     /// Asks for an orderly stop and waits for it.
     pub fn stop(&mut self) {
         self.signal(Signal::TERM);
-        let mut child = self.child.take().expect("it runs");
-        let deadline = Instant::now() + STOP_MAX;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("own child") {
-                break status;
-            }
-            if Instant::now() > deadline {
-                child.kill().expect("own child");
-                child.wait().expect("own child");
-                panic!("{} did not stop within {STOP_MAX:?}:\n{}", self.name, read_tail(&self.log));
-            }
-            let_pass(Duration::from_millis(2));
-        };
+        let child = self.child.take().expect("it runs");
+        let status = wait_for_end(child, STOP_MAX, &self.name, &self.log);
         assert!(status.success(), "{} stopped with {status}:\n{}", self.name, read_tail(&self.log));
     }
 
@@ -115,12 +103,6 @@ impl Node {
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Its data.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.directory
     }
 
     /// What it has logged so far, over all its starts.
@@ -189,7 +171,7 @@ impl Cluster {
                 format!("ottla.http.listener=127.0.0.1:{http_port}"),
             ]);
             let log = home.path().join(format!("{name}.log"));
-            Node { name, kind, settings, port, http_port, directory, log, child: None }
+            Node { name, kind, settings, port, http_port, log, child: None }
         };
         let coordinators = (0..3).map(|i| node(Kind::Coordinator, i, ports[i])).collect();
         let brokers = (0..3).map(|i| node(Kind::Broker, i, free_port())).collect();

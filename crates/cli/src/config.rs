@@ -38,7 +38,7 @@ pub enum ConfigCommand {
     /// Sets keys of a topic or a broker
     #[command(after_help = "Examples:
   ottla config set topic orders retention.ms=86400000
-  ottla config set broker 1 log.cleaner.threads=2")]
+  ottla config set broker 1 log.cleaner.io.max.bytes.per.second=50000000")]
     Set {
         /// Whose.
         #[command(flatten)]

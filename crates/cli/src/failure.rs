@@ -66,7 +66,7 @@ fn of_error(error: &Error) -> Option<&'static str> {
     match error {
         Error::TimedOut { last, .. } => return of_error(last),
         Error::Bootstrap { .. } => {
-            return Some("name the cluster with --bootstrap HOST:PORT, or start a broker with `make run`");
+            return Some("name the cluster with --bootstrap HOST:PORT, or start a broker: `ottla-broker`");
         }
         Error::NoSuchPartition { .. } => return Some("`ottla topic describe TOPIC` shows the partitions"),
         _ => {}

@@ -88,7 +88,7 @@ async fn against_cluster(command: Command, session: &mut Session) -> Result<Exit
     }
 }
 
-/// Warnings, and what `RUST_LOG` asks for.
+/// Errors, and what `RUST_LOG` asks for.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing_subscriber::filter::LevelFilter::ERROR.into())

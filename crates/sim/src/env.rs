@@ -78,7 +78,7 @@ pub(crate) struct Env {
     pub paused: BTreeMap<Address, u64>,
 }
 
-const CLIENTS_FROM: Address = 1001;
+pub(crate) const CLIENTS_FROM: Address = 1001;
 /// How late a message may come a second time.
 const LATE_US: u64 = 8_000_000;
 

@@ -2,7 +2,7 @@
 //! disk and clock. A seed decides everything: what goes wrong and when, who is faster. After every event it is looked whether what
 //! must hold does (`history`, one file for each invariant); in the end everything is healed, and must serve.
 //!
-//! It must not know real time, real files, threads or the order of hashes: equal seeds give equal traces.
+//! What is simulated must not know real time, real files, threads or the order of hashes: equal seeds give equal traces.
 
 mod broker;
 #[cfg(feature = "planted-bugs")]

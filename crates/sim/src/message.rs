@@ -26,7 +26,7 @@ pub(crate) type Tp = (Uuid, i32);
 /// An entry of the metadata log.
 pub(crate) type Entry = Arc<Vec<MetadataRecord>>;
 
-/// What a partition's leader is asked.
+/// What travels between nodes.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     /// To the controller.

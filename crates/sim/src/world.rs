@@ -9,7 +9,7 @@ use ottla_protocol::ids::ProducerId;
 
 use crate::broker::{Broker, Plan};
 use crate::client::{Client, Committer, Consumer, Member, Producer, Work};
-use crate::env::{Env, Event, Happening};
+use crate::env::{CLIENTS_FROM, Env, Event, Happening};
 use crate::faults::{Faults, HEALED_US};
 use crate::history::History;
 use crate::message::{Address, ControlRequest, Message, Tp};
@@ -21,7 +21,6 @@ pub(crate) const END_US: u64 = 60_000_000;
 const SERVED_FROM_US: u64 = 56_000_000;
 /// Metadata and requests of nobody come from here.
 const NOBODY: Address = 0;
-const CLIENTS_FROM: Address = 1001;
 
 /// What came of a run.
 #[derive(Debug)]

@@ -32,7 +32,7 @@ fn index(spec: &Spec) -> String {
     let mut out = format!("{NOTE}\n# The protocol\n\n");
     line!(
         out,
-        "Every API that is defined, with the versions that the broker answers. How frames, headers and types look is"
+        "Every API that is defined, with the versions that brokers answer. How frames, headers and types look is"
     );
     line!(
         out,
@@ -46,7 +46,7 @@ fn index(spec: &Spec) -> String {
             a.key,
             a.name,
             names::snake(&a.name),
-            range(a.served).replace("none", "not yet"),
+            range(a.served).replace("none", "not by brokers"),
             a.request.versions.text(),
             range(a.request.flexible),
             cell(&a.description),
@@ -81,7 +81,7 @@ fn errors(spec: &Spec) -> String {
 fn page(api: &Api) -> String {
     let mut out = format!("{NOTE}\n# {} ({})\n\n{}\n\n", api.name, api.key, api.description);
     let served =
-        api.served.map_or("not served yet".to_owned(), |r| format!("served in versions {}", r.text()));
+        api.served.map_or("not served by brokers".to_owned(), |r| format!("served in versions {}", r.text()));
     let advertised = api.advertised.map_or(String::new(), |r| format!(" (ApiVersions says {})", r.text()));
     let unstable = if api.latest_unstable { "; Kafka takes the last one for unstable" } else { "" };
     line!(

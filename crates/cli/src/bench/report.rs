@@ -111,6 +111,11 @@ impl Meter {
         self.histogram.value_at_quantile(quantile)
     }
 
+    /// Time that passed at the end in which nothing was to be done.
+    pub fn leave_out(&mut self, idle: Duration) {
+        self.began += idle;
+    }
+
     /// Shows the figures.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::load::Load;
 use super::report::Meter;
 use super::{ConsumeBench, ProduceBench};
+use crate::output::remark;
 use crate::produce::Pace;
 use crate::session::{Session, stopped};
 
@@ -24,6 +25,8 @@ const LATENCY_RATE: u64 = 1_000;
 const DELIVERIES_MAX: usize = 200_000;
 /// Bytes at the beginning of a value that say when it was sent.
 const STAMP_BYTES: usize = 16;
+/// A reader to whom nothing comes for so long has read all there is.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long what was sent may take to be read.
 const READ_MAX: Duration = Duration::from_secs(30);
 
@@ -130,7 +133,11 @@ pub async fn consume(args: ConsumeBench, session: &mut Session) -> Result<()> {
                 meter.count(bytes, None);
             }
             // Compaction leaves fewer records than offsets.
-            () = tokio::time::sleep(Duration::from_secs(2)) => break,
+            () = tokio::time::sleep(SILENCE_MAX) => {
+                meter.leave_out(SILENCE_MAX);
+                remark("no record came for a while: the rest of the offsets hold none, or the cluster stands still");
+                break;
+            }
         }
         if meter.records().is_multiple_of(1024) && Instant::now() >= limits.until {
             break;

@@ -55,7 +55,6 @@ impl Process {
     pub(super) fn asked(
         &mut self,
         env: &mut Env,
-        history: &mut History,
         from: Address,
         correlation: Correlation,
         request: ClientRequest,
@@ -92,7 +91,6 @@ impl Process {
                 ClientAnswer::Offsets(self.offsets_asked(partition, group))
             }
         };
-        let _: &History = history;
         env.send(self.address(), from, Message::Answer(correlation, answer));
     }
 

@@ -224,7 +224,7 @@ impl Broker {
         if let (Timer::Start, None) = (&timer, &self.process) {
             return self.start(env);
         }
-        self.with_process(env, history, |process, env, history| process.timer(env, history, timer));
+        self.with_process(env, history, |process, env, _| process.timer(env, timer));
     }
 
     pub(crate) fn message(&mut self, env: &mut Env, history: &mut History, from: Address, message: Message) {
@@ -299,7 +299,7 @@ impl Process {
         self.wait(env, offset_us, Timer::Checkpoint);
     }
 
-    fn timer(&mut self, env: &mut Env, history: &mut History, timer: Timer) {
+    fn timer(&mut self, env: &mut Env, timer: Timer) {
         match timer {
             Timer::Register => self.register(env),
             Timer::Heartbeat(last) if last == self.heartbeat => self.heartbeat(env),
@@ -318,7 +318,6 @@ impl Process {
             }
             _ => {}
         }
-        let _: &History = history;
     }
 
     fn message(&mut self, env: &mut Env, history: &mut History, from: Address, message: Message) {
@@ -330,7 +329,7 @@ impl Process {
                 self.replica_fetched(env, from, correlation, given)
             }
             Message::Durable(reports) => self.durable_reports(env, &reports),
-            Message::Ask(correlation, request) => self.asked(env, history, from, correlation, request),
+            Message::Ask(correlation, request) => self.asked(env, from, correlation, request),
             Message::Control(..) | Message::Closed { .. } | Message::Feed(..) | Message::Answer(..) => {}
         }
     }

@@ -7,7 +7,7 @@ use crate::env::Env;
 use crate::message::{Address, Tp};
 
 impl History {
-    /// A broker tells a producer that its batch is committed.
+    /// A broker tells a producer, or a producer (broker 0) hears, that its batch is committed.
     pub(crate) fn acknowledge(&mut self, env: &mut Env, broker: Address, tp: Tp, base: Offset, crc: u32) {
         env.trace.mix(&[u64::from(broker), base.0.cast_unsigned(), u64::from(crc)]);
         env.trace.count("acknowledged");

@@ -116,7 +116,7 @@ impl History {
             let metadata = consumer.fetch_metadata(Some(TOPIC), Duration::from_secs(5)).ok()?;
             let partitions = metadata.topics().first()?.partitions();
             let full = |partition: &rdkafka::metadata::MetadataPartition| partition.isr().len() == 3;
-            (partitions.len() == 6 && partitions.iter().all(full)).then_some(())
+            (i32::try_from(partitions.len()) == Ok(PARTITIONS) && partitions.iter().all(full)).then_some(())
         });
     }
 
