@@ -301,15 +301,19 @@ impl Life {
             QuorumOptions::Alone | QuorumOptions::Voters(_) => true,
             QuorumOptions::Bootstrap { auto_join, .. } => auto_join,
         };
+        // To who listens for nobody and knows nobody, nobody can come.
+        let is_alone = self.local.seat.node.endpoints.is_empty() && addresses.is_empty();
         let steward = Steward::new(self.local.seat.clone(), self.local.queue.clone(), addresses, is_willing);
-        let steward = tokio::spawn(steward.run(self.stop.clone()));
+        let steward = (!is_alone).then(|| tokio::spawn(steward.run(self.stop.clone())));
         let settings = Settings::new(cluster_id, config);
         let Self { local, queue, stop, .. } = self;
         let driver = Driver::new(quorum, &local, settings, queue, entropy, monotonic);
         let ended = driver.run().await;
         stop.cancel();
-        // One that panicked has said so.
-        steward.await.ok();
+        if let Some(steward) = steward {
+            // One that panicked has said so.
+            steward.await.ok();
+        }
         ended
     }
 
