@@ -1,5 +1,6 @@
 //! What a failing or full log directory means for the broker: partitions go offline, health says so, the process ends when
-//! nothing is left to serve from. Sleeps until a directory is in trouble; looks for room only while one is full.
+//! nothing is left to serve from. Sleeps until a directory is in trouble; looks each second whether a disk hangs, and
+//! for room only while one is full.
 //!
 //! As Kafka does, the broker stops when its metadata's directory or all of them have failed.
 
@@ -37,6 +38,8 @@ pub async fn watch(state: Arc<State>, shell: Shell, stop: CancellationToken) {
         }
         let (state, shell) = (state.clone(), shell.clone());
         let looked = tokio::task::spawn_blocking(move || {
+            // First: what hangs in a disk holds the locks of its partitions.
+            end_if_hopeless(&state, &shell);
             take_offline(&state);
             state.logs.look_for_room();
             if retain {
@@ -63,7 +66,7 @@ fn take_offline(state: &State) {
     }
 }
 
-/// Says how things stand, and ends the process where nothing can be served any more.
+/// Says how things stand.
 fn tell(state: &State, shell: &Shell) {
     let mut faults = Vec::new();
     let offline: Vec<_> = state.logs.offline().collect();
@@ -80,6 +83,11 @@ fn tell(state: &State, shell: &Shell) {
         faults.push(format!("{failed} partitions are offline"));
     }
     shell.health.set_faults(&faults);
+}
+
+/// Ends the process where nothing can be served any more.
+fn end_if_hopeless(state: &State, shell: &Shell) {
+    let offline: Vec<_> = state.logs.offline().collect();
     if offline.len() == state.logs.directory_count() {
         let why = offline.iter().map(|(_, _, why)| *why).collect::<Vec<_>>().join("; ");
         shell.shutdown.request(Reason::Fatal(format!("all log directories have failed: {why}")));

@@ -323,7 +323,7 @@ fn grouped<Q: Message + Send + 'static, T: Message + Send + 'static>(
 
 fn fetch(state: &Arc<State>, call: Call, request: &FetchRequest) -> Reply {
     if request.replica_state.replica_id >= 0 {
-        return match leading::handle(state, request, call.version) {
+        return match leading::handle(state, request) {
             Ok(wait) => Reply::later(async move {
                 let fetched = wait.await;
                 call.spliced(&fetched.response, fetched.slices)

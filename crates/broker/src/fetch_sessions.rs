@@ -200,7 +200,7 @@ impl FetchSessions {
         if state.by_id != asked.by_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
-        state.next_epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
+        state.next_epoch = epoch_after(epoch);
         state.change(asked.wanted, &asked.forgotten);
         let wanted = state.partitions.clone();
         drop(state);
@@ -266,6 +266,11 @@ impl Table {
             }
         }
     }
+}
+
+/// Epochs of a session's requests go round without 0, which begins a session (KIP-227).
+pub(crate) fn epoch_after(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 
 #[cfg(test)]

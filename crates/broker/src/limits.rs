@@ -10,7 +10,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// A log directory in which a write or sync takes longer is offline: its partitions are led elsewhere. Longer than what a healthy disk
 /// under the heaviest load was seen to take, by far.
-pub const DISK_HANG_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+pub const DISK_HANG_MAX: Duration = Duration::from_secs(10);
 
 /// Fetch sessions that one follower may have: one for each of its fetchers, and those of connections that it has given up.
 pub const FOLLOWER_SESSIONS_MAX: usize = 16;
@@ -39,3 +39,6 @@ pub const START_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often a broker that waits for the coordinators says so.
 pub const WAIT_NOTICE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a broker that cannot go on may take to close: a disk that hangs never lets it.
+pub const FATAL_STOP_MAX: Duration = Duration::from_secs(15);

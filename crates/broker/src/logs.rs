@@ -17,8 +17,9 @@ use ottla_protocol::ids::{Offset, Uuid};
 use ottla_storage::descriptors::Descriptors;
 use ottla_storage::directory::{LogDirectory, Progress};
 use ottla_storage::flusher::{Flusher, FlusherConfig, Urgency};
+use ottla_storage::log::is_no_space;
 use ottla_storage::log::{Log, LogConfig, LogError, RecoveryReport};
-use ottla_storage::meta::PartitionMetadata;
+use ottla_storage::meta::{MetaError, PartitionMetadata};
 use ottla_storage::names::TopicPartition;
 use tokio::sync::Notify;
 
@@ -218,7 +219,7 @@ impl Logs {
                 }
             }
         }
-        for (Place { directory, .. }, names) in self.directories.iter().zip(per_directory) {
+        for (Place { directory, is_unclean, .. }, names) in self.directories.iter().zip(per_directory) {
             if names.is_empty() {
                 continue;
             }
@@ -231,6 +232,8 @@ impl Logs {
                 Ok(renamed) => remove(directory.clone(), renamed),
                 Err(error) => {
                     tracing::error!(directory = %directory.path().display(), %error, "could not delete partitions");
+                    // What lies there still was perhaps never opened.
+                    is_unclean.store(true, Ordering::Relaxed);
                     self.blame(directory, &format!("cannot rename deleted partitions: {error}"), &error);
                 }
             }
@@ -256,7 +259,11 @@ impl Logs {
                 moved_to = ?moved,
                 "set aside a partition that the metadata does not know; remove it if its data are not needed"
             ),
-            Err(error) => tracing::error!(partition = %name, %error, "could not set a partition aside"),
+            Err(error) => {
+                // What lies there still was perhaps never opened.
+                place.is_unclean.store(true, Ordering::Relaxed);
+                tracing::error!(partition = %name, %error, "could not set a partition aside");
+            }
         }
     }
 
@@ -430,24 +437,18 @@ impl Logs {
         }
         match PartitionMetadata::read(files, &dir) {
             Ok(Some(found)) if found.topic_id == key.topic_id => Ok(()),
-            Ok(Some(found)) => Err(LogError::Failed(format!(
-                "{} belongs to topic id {}, this topic has id {}: move the directory away and restart",
-                dir.display(),
-                found.topic_id,
-                key.topic_id
-            ))),
+            Ok(Some(found)) => Err(failed(std::io::Error::other(format!(
+                "it belongs to topic id {}, this topic has id {}: move the directory away and restart",
+                found.topic_id, key.topic_id
+            )))),
             Ok(None) => match (PartitionMetadata { topic_id: key.topic_id }).write(files, &dir) {
                 Err(error) if is_no_space(&error) => Err(LogError::NoSpace),
                 written => written.map_err(failed),
             },
-            Err(error) => Err(LogError::Failed(error.to_string())),
+            Err(MetaError::Io { source, .. }) => Err(failed(source)),
+            Err(error) => Err(failed(std::io::Error::other(error.to_string()))),
         }
     }
-}
-
-fn is_no_space(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// Removes directories on a thread of its own: large files take the file system a while.

@@ -15,10 +15,12 @@ use ottla_process::options::ConfigArgs;
 use ottla_process::runner::{self, RUNTIME_STOP_MAX, outcome};
 use ottla_process::{http, logging};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::health::{self, Health, State};
+use crate::limits::FATAL_STOP_MAX;
 use crate::metrics::exposition;
 use crate::options::{Command, Options};
 use crate::shutdown::{Reason, Shutdown, listen_for_signals};
@@ -122,7 +124,11 @@ async fn run_broker(
     shell.health.set(State::Stopping);
     let stopped = match &reason {
         Reason::Signal(_) => main.spawn(broker.stop()),
-        Reason::Fatal(_) => main.spawn(broker.stop_at_once()),
+        Reason::Fatal(_) => main.spawn(async move {
+            if timeout(FATAL_STOP_MAX, broker.stop_at_once()).await.is_err() {
+                tracing::error!("the broker could not be closed: the next start will recover the logs");
+            }
+        }),
     };
     stopped.await.context("the stop of the broker panicked")?;
     outcome(reason)

@@ -44,7 +44,7 @@ impl Partition {
     /// [`Partition::end_flush`]. `None` when there is nothing to sync.
     #[must_use]
     pub fn begin_flush(&self) -> Option<SyncTicket> {
-        let ticket = {
+        {
             let mut inner = self.lock();
             let directory = inner.directory.clone();
             let log = inner.open_log()?;
@@ -58,15 +58,15 @@ impl Partition {
                 self.take_offline(&why);
                 return None;
             }
-            let ticket = log.sync_begin();
-            inner.unsynced_bytes = 0;
-            ticket
-        };
+        }
+        // Before there is a ticket: one that is dropped would take with it what is to be synced.
         if let Err(error) = self.stamp() {
-            // What could not be noted is a write like another; the ticket goes with the log.
             self.write_error(&mut self.lock(), error);
             return None;
         }
+        let mut inner = self.lock();
+        let ticket = inner.open_log()?.sync_begin();
+        inner.unsynced_bytes = 0;
         Some(ticket)
     }
 

@@ -8,7 +8,7 @@ use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use ottla_protocol::records::{Batch, Batches};
 use ottla_storage::log::{Log, LogError};
 
-use crate::error::{Fault, PartitionError};
+use crate::error::PartitionError;
 use crate::partition::{Inner, Partition};
 
 /// What to ask the leader for.
@@ -24,8 +24,6 @@ pub struct FetchPosition {
     pub last_epoch: LeaderEpoch,
     /// First offset of the log.
     pub log_start_offset: Offset,
-    /// What is known of the high watermark.
-    pub high_watermark: Offset,
 }
 
 /// A leader's answer without an error.
@@ -86,8 +84,6 @@ impl Partition {
     pub fn fetch_position(&self, now_ms: i64) -> Result<Option<FetchPosition>, PartitionError> {
         let mut inner = self.lock();
         let Some(following) = inner.replica.following() else { return Ok(None) };
-        self.log(&mut inner, now_ms)?;
-        let high_watermark = inner.replica.high_watermark();
         let log = self.log(&mut inner, now_ms)?;
         Ok(Some(FetchPosition {
             leader: following.leader,
@@ -95,7 +91,6 @@ impl Partition {
             offset: log.end_offset(),
             last_epoch: log.epochs().latest().map_or(LeaderEpoch::NONE, |latest| latest.epoch),
             log_start_offset: log.start_offset(),
-            high_watermark,
         }))
     }
 
@@ -255,11 +250,6 @@ impl Partition {
             log.advance_start_offset(to, now_ms).map_err(|error| self.write_error(inner, error))?;
         }
         Ok(())
-    }
-
-    /// What no replica of the leader's log may contain was found in this one: it is not served any more.
-    pub fn fail_diverged(&self, reason: &str) {
-        self.fail(&mut self.lock(), Fault::Open, reason);
     }
 }
 

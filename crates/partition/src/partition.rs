@@ -1,7 +1,6 @@
 //! The partition itself: what is behind its lock, how it is led, configured and closed.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -481,12 +480,6 @@ impl Partition {
     /// Its name in the checkpoints of its log directory.
     pub(crate) fn name(&self) -> TopicPartition {
         TopicPartition::new(&self.key.topic, self.key.index)
-    }
-
-    /// Where the partition's files are, relative to its log directory.
-    #[must_use]
-    pub fn dir_name(&self) -> PathBuf {
-        PathBuf::from(self.key.to_string())
     }
 
     /// Runs `f` on the log if it is open; a closed log stays closed.

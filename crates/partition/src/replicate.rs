@@ -124,6 +124,11 @@ impl Partition {
     pub fn tick(self: &Arc<Self>, serving: Serving<'_>, steady_ms: i64) -> bool {
         let mut inner = self.lock();
         inner.is_untold = false;
+        if inner.failure().is_some() {
+            // Its followers get no answer from it. They are not late, and may be the last who have the records.
+            self.ticks.store(false, Ordering::Relaxed);
+            return false;
+        }
         let actions = inner.replica.tick(steady_ms, serving);
         self.perform(&mut inner, actions);
         let wants = inner.wants_ticks();
@@ -204,7 +209,10 @@ impl Partition {
         for action in actions {
             match action {
                 Action::Committed(_) => inner.release(),
-                Action::Propose(proposal) => self.observer.propose(self, proposal),
+                Action::Propose(proposal) if inner.failure().is_none() => {
+                    self.observer.propose(self, proposal)
+                }
+                Action::Propose(_) => {}
             }
         }
         self.want_ticks(inner);
@@ -214,10 +222,13 @@ impl Partition {
 impl Inner {
     /// Whether a follower lacks something, or was not heard of yet.
     fn wants_ticks(&self) -> bool {
-        let has_followers = self.replica.leadership().is_some_and(|leadership| leadership.replicas.len() > 1);
+        // Looked at with each append: one without followers is done here.
+        if self.replica.leadership().is_none_or(|leadership| leadership.replicas.len() < 2) {
+            return false;
+        }
         let is_behind = self.replica.high_watermark() < self.replica.local().end;
         let is_awaited = self.replica.next_deadline_ms().is_some() || self.replica.is_being_joined();
-        has_followers && (self.is_untold || is_behind || is_awaited)
+        self.is_untold || is_behind || is_awaited
     }
 }
 

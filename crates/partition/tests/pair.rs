@@ -332,6 +332,21 @@ fn who_is_late_is_proposed_to_leave_and_who_has_all_to_come_back() {
 }
 
 #[test]
+fn a_leader_whose_log_failed_lets_nobody_leave() {
+    let (leader, _) = pair();
+    leader.lead(0, 0, &[1, 2], 1);
+    leader.partition.set_lag_limit(1000);
+    leader.append(5);
+    assert!(leader.partition.tick(&serving, 0), "somebody is behind");
+    let deadline = leader.partition.next_deadline().unwrap();
+    leader.partition.take_offline("damaged");
+    assert!(!leader.partition.tick(&serving, deadline), "nobody is watched any more");
+    leader.lead(0, 1, &[1, 2], 2);
+    assert!(!leader.partition.tick(&serving, deadline + 1000));
+    assert_eq!(*leader.owner.proposals.lock().unwrap(), [], "the other one has the records");
+}
+
+#[test]
 fn what_another_leader_has_not_is_cut_and_what_it_has_is_taken() {
     let (one, two) = pair();
     one.append(5);

@@ -17,6 +17,11 @@ impl Logs {
 
     /// The directory for a partition: where it lies, else the healthy one with the fewest, one with room if there is any.
     pub(super) fn place(&self, name: &TopicPartition) -> usize {
+        self.place_in(name, None)
+    }
+
+    /// Where it lies, else `wanted`, else as [`Logs::place`] says.
+    fn place_in(&self, name: &TopicPartition, wanted: Option<usize>) -> usize {
         let mut places = self.places();
         if let Some(&place) = places.get(name) {
             return place;
@@ -27,7 +32,7 @@ impl Logs {
             let place = &self.directories[i];
             (place.directory.is_full(), place.partitions.load(Ordering::Relaxed))
         };
-        let place = healthy.min_by_key(rank).unwrap_or(0);
+        let place = wanted.or_else(|| healthy.min_by_key(rank)).unwrap_or(0);
         self.directories[place].partitions.fetch_add(1, Ordering::Relaxed);
         places.insert(name.clone(), place);
         place
@@ -40,17 +45,11 @@ impl Logs {
         let name = name_of(key);
         let at =
             |id: Uuid| self.directories.iter().position(|place| place.directory.meta().directory_id == id);
-        let lies = self.directory_of(key);
-        let place = match (lies, at(known)) {
-            (Some(place), _) => place,
-            (None, Some(place)) => {
-                self.places().insert(name, place);
-                self.directories[place].partitions.fetch_add(1, Ordering::Relaxed);
-                place
-            }
-            (None, None) if known.is_zero() => self.place(&name),
-            (None, None) => return None,
-        };
+        let wanted = at(known);
+        if wanted.is_none() && !known.is_zero() && self.directory_of(key).is_none() {
+            return None;
+        }
+        let place = self.place_in(&name, wanted);
         let directory = &self.directories[place].directory;
         directory.fenced().is_none().then(|| directory.meta().directory_id)
     }

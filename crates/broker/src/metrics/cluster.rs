@@ -74,6 +74,8 @@ pub struct ReplicationMetrics {
     pub isr_shrinks: Counter,
     /// Replicas that came into the ISR of a partition that this broker led before and after.
     pub isr_expands: Counter,
+    /// Bytes of records sent to followers.
+    pub replicated_bytes: Counter,
     /// Times that this broker became the leader of a partition, or its leader anew.
     pub leaderships: Counter,
 }
@@ -121,6 +123,7 @@ pub(super) fn encode(e: &mut DescriptorEncoder, metrics: &Metrics) -> Result<(),
     let m = &metrics.replication;
     counter(e, "isr_shrinks", "Followers that left the ISR of a led partition", m.isr_shrinks.get())?;
     counter(e, "isr_expands", "Followers that came into the ISR of a led partition", m.isr_expands.get())?;
+    counter(e, "replicated_bytes", "Bytes of records sent to followers", m.replicated_bytes.get())?;
     counter(e, "leaderships", "Times that this broker became a partition's leader", m.leaderships.get())
 }
 

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::outbox::Reports;
 use super::{Change, Mailbox, Shared};
+use crate::fetch_sessions::epoch_after;
 use crate::state::now_ms;
 
 /// The version in which followers fetch.
@@ -51,16 +52,30 @@ pub(super) struct Fetcher {
 
 struct Entry {
     partition: Arc<Partition>,
-    /// The question that was asked last.
-    asked: Option<FetchPosition>,
+    /// The question that was asked last, and in which request of the connection.
+    asked: Option<(FetchPosition, u64)>,
     failures: u32,
 }
 
 struct Connection {
     client: Client,
-    pending: VecDeque<PendingResponse>,
+    /// The answers that are awaited, by their requests' numbers.
+    pending: VecDeque<(u64, PendingResponse)>,
+    /// Requests that were sent.
+    sent: u64,
     session_id: i32,
     session_epoch: i32,
+}
+
+impl Connection {
+    /// Sends the session's next fetch.
+    async fn send(&mut self, body: &[u8]) -> Result<(), Lost> {
+        let pending = self.client.send(ApiKey::Fetch, FETCH_VERSION, body).await?;
+        self.pending.push_back((self.sent, pending));
+        self.sent += 1;
+        self.session_epoch = epoch_after(self.session_epoch);
+        Ok(())
+    }
 }
 
 /// Why a connection is given up.
@@ -166,7 +181,7 @@ impl Fetcher {
         let due = self.later.first().map(|(due, _)| *due);
         let reports = self.shared.outbox.reports_told(self.leader);
         let connection = self.connection.as_mut().expect("it was made above");
-        let Some(answer) = connection.pending.front_mut() else {
+        let Some((number, answer)) = connection.pending.front_mut() else {
             tokio::select! {
                 () = self.mailbox.told.notified() => {}
                 () = sleep_until(due) => {}
@@ -175,8 +190,9 @@ impl Fetcher {
         };
         tokio::select! {
             frame = answer => {
+                let number = *number;
                 connection.pending.pop_front();
-                self.handle(frame?)
+                self.handle(number, frame?)
             }
             () = reports.notified() => self.report().await,
             () = self.mailbox.told.notified() => Ok(()),
@@ -194,7 +210,7 @@ impl Fetcher {
         };
         let client = Client::connect_with(address, options).await?;
         self.connection =
-            Some(Connection { client, pending: VecDeque::new(), session_id: 0, session_epoch: 0 });
+            Some(Connection { client, pending: VecDeque::new(), sent: 0, session_id: 0, session_epoch: 0 });
         self.changed.extend(self.followed.keys());
         self.forgotten.clear();
         self.later.clear();
@@ -231,7 +247,7 @@ impl Fetcher {
                     continue;
                 }
             };
-            entry.asked = Some(position);
+            entry.asked = Some((position, connection.sent));
             let partition = self.shared.question(key.1, &position);
             match topics.last_mut().filter(|last| last.topic_id == key.0) {
                 Some(topic) => topic.partitions.push(partition),
@@ -264,12 +280,10 @@ impl Fetcher {
             ..FetchRequest::default()
         };
         let body = encoded(&request, FETCH_VERSION)?;
-        connection.pending.push_back(connection.client.send(ApiKey::Fetch, FETCH_VERSION, &body).await?);
-        connection.session_epoch = epoch_after(connection.session_epoch);
-        Ok(())
+        connection.send(&body).await
     }
 
-    fn handle(&mut self, frame: bytes::Bytes) -> Result<(), Lost> {
+    fn handle(&mut self, number: u64, frame: bytes::Bytes) -> Result<(), Lost> {
         let mut reader = Reader::new(frame);
         let _header = ResponseHeader::read(&mut reader, ApiKey::Fetch.response_header_version(FETCH_VERSION));
         let response = FetchResponse::read(&mut reader, FETCH_VERSION);
@@ -286,28 +300,28 @@ impl Fetcher {
         }
         for topic in &response.responses {
             for data in &topic.partitions {
-                self.take(&(topic.topic_id, data.partition_index), data);
+                self.take(number, &(topic.topic_id, data.partition_index), data);
             }
         }
         Ok(())
     }
 
-    /// Does what one partition's answer says.
-    fn take(&mut self, key: &Key, data: &PartitionData) {
+    /// Does what one partition's answer says. What it was asked anew in a later request than this one is answered there.
+    fn take(&mut self, number: u64, key: &Key, data: &PartitionData) {
         let Some(entry) = self.followed.get_mut(key) else { return };
-        let Some(asked) = entry.asked else { return };
+        let Some((asked, _)) = entry.asked.filter(|(_, asked_in)| *asked_in <= number) else { return };
         let mut fetched = Fetched { leader_epoch: asked.leader_epoch, offset: asked.offset, diverging: None };
         let done = match ErrorCode::from_code(data.error_code) {
             Some(ErrorCode::None) => {
                 let end = &data.diverging_epoch;
                 fetched.diverging = (end.end_offset >= 0)
                     .then_some(EpochEnd { epoch: LeaderEpoch(end.epoch), end: Offset(end.end_offset) });
-                let records: &[u8] = match &data.records {
-                    Records::Bytes(bytes) => bytes,
-                    _ => &[],
+                let data = FetchedData {
+                    fetched,
+                    high_watermark: Offset(data.high_watermark),
+                    log_start_offset: Offset(data.log_start_offset),
+                    records: records_of(data),
                 };
-                let (high_watermark, start) = (Offset(data.high_watermark), Offset(data.log_start_offset));
-                let data = FetchedData { fetched, high_watermark, log_start_offset: start, records };
                 entry.partition.handle_fetched(&data, now_ms())
             }
             Some(ErrorCode::OffsetOutOfRange) if data.leader_end_offset >= 0 => {
@@ -320,11 +334,11 @@ impl Fetcher {
                 return self.ask_later(key);
             }
         };
-        let has_records = matches!(&data.records, Records::Bytes(bytes) if !bytes.is_empty());
         match done {
-            // What came was no whole batch: the leader waits to be asked.
-            Ok(Followed::Appended { bytes: 0, .. }) if has_records => self.ask_later(key),
-            Ok(Followed::Appended { bytes: 0, .. } | Followed::Dropped) => entry.failures = 0,
+            // No whole batch came, or an answer to what is no longer so: the leader waits to be asked.
+            Ok(Followed::Appended { bytes: 0, .. }) if !records_of(data).is_empty() => self.ask_later(key),
+            Ok(Followed::Dropped) => self.ask_later(key),
+            Ok(Followed::Appended { bytes: 0, .. }) => entry.failures = 0,
             Ok(Followed::Appended { .. }) => {
                 entry.failures = 0;
                 self.changed.insert(*key);
@@ -381,6 +395,13 @@ impl Fetcher {
     }
 }
 
+fn records_of(data: &PartitionData) -> &[u8] {
+    match &data.records {
+        Records::Bytes(bytes) => bytes,
+        _ => &[],
+    }
+}
+
 fn reported(reports: Reports) -> Vec<ReportedTopic> {
     let mut topics: BTreeMap<Uuid, ReportedTopic> = BTreeMap::new();
     for ((topic_id, partition_index), (epoch, durable)) in reports {
@@ -422,9 +443,4 @@ impl Shared {
             ..FetchPartition::default()
         }
     }
-}
-
-/// Epochs of a session's requests go round without 0, which begins a session (KIP-227).
-fn epoch_after(epoch: i32) -> i32 {
-    if epoch == i32::MAX { 1 } else { epoch + 1 }
 }

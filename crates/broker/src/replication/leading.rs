@@ -26,13 +26,11 @@ use ottla_protocol::wire::Records;
 use ottla_storage::log::LogSlice;
 
 use crate::errors::code_of;
+use crate::fetch_sessions::epoch_after;
 use crate::handlers::fetch::Fetched;
 use crate::limits::FOLLOWER_SESSIONS_MAX;
 use crate::replication::{clock, serving_epoch};
 use crate::state::State;
-
-/// First Fetch version in which a follower tells the epoch of its broker (KIP-903).
-const REPLICA_STATE_SINCE: i16 = 15;
 
 /// The sessions of all followers, those of each bounded.
 #[derive(Debug, Default)]
@@ -126,10 +124,10 @@ pub struct FollowerWait {
 ///
 /// # Errors
 /// A request-level error code: the broker is unknown, the session is unknown or at another round.
-pub fn handle(state: &Arc<State>, request: &FetchRequest, version: i16) -> Result<FollowerWait, ErrorCode> {
+pub fn handle(state: &Arc<State>, request: &FetchRequest) -> Result<FollowerWait, ErrorCode> {
     let broker = BrokerId(request.replica_state.replica_id);
     let image = state.image();
-    if version < REPLICA_STATE_SINCE || image.broker(broker).is_none() {
+    if image.broker(broker).is_none() {
         return Err(ErrorCode::ClusterAuthorizationFailed);
     }
     let session = match request.session_epoch {
@@ -161,7 +159,7 @@ impl Session {
     /// Takes in what a request changes.
     fn take(&self, state: &State, image: &MetadataImage, request: &FetchRequest) -> Result<(), ErrorCode> {
         let mut inner = self.lock();
-        if request.session_epoch > 0 && request.session_epoch != next_epoch(inner.epoch) {
+        if request.session_epoch > 0 && request.session_epoch != epoch_after(inner.epoch) {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
         inner.epoch = request.session_epoch;
@@ -184,10 +182,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-fn next_epoch(epoch: i32) -> i32 {
-    if epoch == i32::MAX { 1 } else { epoch + 1 }
 }
 
 fn follower_fetch(broker: BrokerId, request: &FetchRequest, asked: &FetchPartition) -> FollowerFetch {
@@ -418,7 +412,7 @@ impl FollowerWait {
             }
             inner.add_news(&mut answers);
         }
-        self.state.metrics.fetched_bytes.add(answers.bytes as u64);
+        self.state.metrics.replication.replicated_bytes.add(answers.bytes as u64);
         let response =
             FetchResponse { session_id: self.session.id, responses: answers.topics, ..Default::default() };
         Some(Fetched { response, slices: answers.slices })

@@ -51,8 +51,6 @@ type Entry = (i64, Arc<Vec<MetadataRecord>>);
 pub struct Metadata {
     inner: Mutex<Inner>,
     settings: Settings,
-    /// AlterPartition requests that were answered.
-    pub isr_requests: Mutex<usize>,
 }
 
 struct Inner {
@@ -71,7 +69,7 @@ impl Metadata {
         let image = MetadataImage::default();
         let tenure = Tenure::new(&image, &settings, 0);
         let inner = Inner { image, tenure, now_ms: 0, draws: 1, log: Vec::new(), feeds: BTreeMap::new() };
-        Arc::new(Self { inner: Mutex::new(inner), settings, isr_requests: Mutex::default() })
+        Arc::new(Self { inner: Mutex::new(inner), settings })
     }
 
     fn decide<R>(
@@ -172,7 +170,6 @@ impl Metadata {
 
 impl IsrController for Metadata {
     fn alter_partition(&self, request: AlterPartitionRequest) -> IsrAnswer<'_> {
-        *self.isr_requests.lock().unwrap() += 1;
         Box::pin(std::future::ready(Ok(
             self.decide(|controller, _, _, _| controller.alter_partition(&request))
         )))

@@ -3,7 +3,7 @@
 use ottla_protocol::generated::ErrorCode;
 
 use crate::cluster::Cluster;
-use crate::support::{batch, latest, produce, read_all, until};
+use crate::support::{batch, latest, produce, produce_to, read_all, until};
 
 fn values(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|i| format!("v{i}")).collect()
@@ -41,9 +41,20 @@ async fn many_partitions_are_followed_at_once() {
     for node in cluster.nodes.values() {
         node.state.image.clone().wait_for(|image| image.index() >= reached).await.unwrap();
     }
-    let client = cluster.leader("t").client().await;
+    let leader = cluster.leader("t");
+    let client = leader.client().await;
     assert_eq!(produce(&client, "t", batch(&values(0..9)), -1).await.0, ErrorCode::None);
     assert_eq!(produce(&client, "t", batch(&values(9..20)), -1).await.0, ErrorCode::None);
+    let image = leader.state.image();
+    let topic = image.topic_by_name("t").unwrap();
+    let led = topic.partitions().filter(|(index, partition)| *index > 0 && partition.leader.0 == leader.id);
+    let led: Vec<i32> = led.map(|(index, _)| index).collect();
+    assert!(led.len() > 100, "{} of 300", led.len());
+    for index in led {
+        let acknowledged = produce_to(&client, "t", index, batch(&values(0..3)), -1).await;
+        assert_eq!(acknowledged, (ErrorCode::None, 0), "{index}: the other one has it too");
+    }
+    assert_eq!(cluster.metadata.isr("t"), [1, 2].into());
     assert_eq!(read_all(&client, "t").await, values(0..20));
     cluster.stop().await;
 }

@@ -48,7 +48,18 @@ pub fn batch_of(values: &[String], id: ProducerId, epoch: i16, sequence: i32) ->
 
 /// Error and base offset of one batch that is produced to partition 0.
 pub async fn produce(client: &Client, topic: &str, batch: Vec<u8>, acks: i16) -> (ErrorCode, i64) {
-    let data = PartitionProduceData { records: Records::Bytes(batch.into()), ..Default::default() };
+    produce_to(client, topic, 0, batch, acks).await
+}
+
+/// Error and base offset of one batch.
+pub async fn produce_to(
+    client: &Client,
+    topic: &str,
+    index: i32,
+    batch: Vec<u8>,
+    acks: i16,
+) -> (ErrorCode, i64) {
+    let data = PartitionProduceData { index, records: Records::Bytes(batch.into()), ..Default::default() };
     let topic = TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() };
     let request = ProduceRequest { acks, timeout_ms: 20_000, topic_data: vec![topic], ..Default::default() };
     let response: ProduceResponse = client.call(&request, 9).await.unwrap();

@@ -290,6 +290,7 @@ impl Log {
 }
 
 /// Whether an error says that the device (or the user's share of it) is full.
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
+#[must_use]
+pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
